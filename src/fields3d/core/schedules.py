@@ -1,0 +1,101 @@
+"""Functions of the step: learning rates, loss weights, noise levels, resolutions, active levels.
+
+One kind of object for all of them: step (int array or int) -> float32 scalar, usable inside jit.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Annotated
+
+import jax
+import jax.numpy as jnp
+
+from fields3d.core.config import Count, From, Index, Positive, Table
+
+Schedule = Callable[[jax.Array | int], jax.Array]
+
+
+def constant(value: float) -> Schedule:
+  """The same value at every step.
+
+  >>> float(constant(2.0)(7))
+  2.0
+  """
+  return lambda step: jnp.full((), value, jnp.float32)
+
+
+def linear(start: float, end: float, steps: Count, begin: Index = 0) -> Schedule:
+  """From `start` to `end` over `steps` steps after step `begin`, constant outside.
+
+  >>> float(linear(0.0, 1.0, steps=10)(5))
+  0.5
+  """
+  return lambda step: start + (end - start) * _progress(step, begin, steps)
+
+
+def cosine(start: float, end: float, steps: Count, warmup: Index = 0, begin: Index = 0) -> Schedule:
+  """Half a cosine from `start` to `end`; before it, `warmup` steps rising linearly from 0 to `start`.
+
+  >>> round(float(cosine(1.0, 0.0, steps=10)(5)), 6)
+  0.5
+  """
+  def at(step):
+    falling = end + (start - end) * 0.5 * (1 + jnp.cos(jnp.pi * _progress(step, begin + warmup, steps)))
+    return falling * (_progress(step, begin - 1, warmup + 1) if warmup else 1.0)
+  return at
+
+
+def exponential(start: Positive, end: Positive, steps: Count, warmup: Index = 0) -> Schedule:
+  """From `start` to `end` by a constant factor a step, after `warmup` steps rising linearly.
+
+  >>> round(float(exponential(1.0, 0.01, steps=2)(1)), 6)
+  0.1
+  """
+  def at(step):
+    falling = start * (end / start) ** _progress(step, warmup, steps)
+    return falling * (_progress(step, -1, warmup + 1) if warmup else 1.0)
+  return at
+
+
+def staircase(value: float, factor: Positive, every: Count) -> Schedule:
+  """`value` times `factor` for each `every` steps done: DeepSDF's halving is factor 0.5 every 500 epochs.
+
+  >>> [float(staircase(1.0, 0.5, every=10)(s)) for s in (9, 10, 25)]
+  [1.0, 0.5, 0.25]
+  """
+  return lambda step: jnp.float32(value) * jnp.float32(factor) ** (jnp.asarray(step) // every).astype(jnp.float32)
+
+
+def piecewise(values: tuple[float, ...], boundaries: tuple[int, ...]) -> Schedule:
+  """values[i] from boundaries[i-1] on: active hash levels, resolutions.
+
+  >>> [float(piecewise((1.0, 2.0), (5,))(s)) for s in (4, 5)]
+  [1.0, 2.0]
+  """
+  table, edges = jnp.asarray(values, jnp.float32), jnp.asarray(boundaries, jnp.int32)
+  return lambda step: table[jnp.searchsorted(edges, jnp.asarray(step, jnp.int32), side="right")]
+
+
+def _progress(step, begin: int, steps: int) -> jax.Array:
+  return jnp.clip((jnp.asarray(step, jnp.float32) - begin) / steps, 0.0, 1.0)
+
+
+SCHEDULES: Table = {
+    "constant": constant,
+    "linear": linear,
+    "cosine": cosine,
+    "exponential": exponential,
+    "staircase": staircase,
+    "piecewise": piecewise,
+}
+
+ScheduleConfig = Annotated[Schedule, From(SCHEDULES, number="constant")]
+Curriculum = Annotated[Mapping[str, Schedule], From(SCHEDULES, each=True, number="constant")]
+
+
+def at(curriculum: Mapping[str, Schedule], step: jax.Array) -> dict[str, jax.Array]:
+  """Every value of a curriculum at a step.
+
+  >>> {k: float(v) for k, v in at({"eikonal": constant(0.1)}, 3).items()}["eikonal"] > 0
+  True
+  """
+  return {name: schedule(step) for name, schedule in curriculum.items()}

@@ -1,0 +1,90 @@
+"""The contract: a task is four functions; a state is all that a checkpoint holds.
+
+The names in `Task.predict`, over all tasks (an evaluator or command asks for one by name):
+
+  code(params, extra, index) -> z                  the fitted latent code of training shape `index`, (d,)
+  sdf(params, extra, x, z) -> (n,)                 signed distance at x (n, 3), negative inside
+  color(params, extra, x, z) -> (n, 3)             sRGB in [0, 1]
+  reconstruct(params, extra, x, sdf, key) -> z     the code of an unseen shape from samples x (n, 3), sdf (n,)
+  interpolate(params, extra, za, zb, t) -> z       between two codes, t in [0, 1]
+  sample(params, extra, key, num) -> (num, d)      new codes from the fitted distribution (num is static)
+"""
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+
+from fields3d.core.errors import UsageFault, nearest
+
+PyTree = Any
+
+
+def keep(params: PyTree, extra: PyTree, batch: PyTree, key: jax.Array, step: jax.Array) -> PyTree:
+  """The refresh that changes nothing."""
+  del params, batch, key, step
+  return extra
+
+
+@dataclasses.dataclass(frozen=True)
+class Task:
+  """An algorithm: what is learned, by which losses, and what can be asked of it.
+
+  init: (key) -> (params: {group: pytree}, extra: pytree without gradients).
+  losses: {group: (params, extra, batch, key, step) -> (loss, {name: scalar})}. Each loss differentiates its own
+    group only, in this order, each seeing the groups updated before it; a group without a loss is frozen.
+  predict: {name: (params, extra, ...) -> output}; names above.
+  refresh: (params, extra, batch, key, step) -> extra, after the updates, without gradients.
+  """
+  init: Callable
+  losses: Mapping[str, Callable]
+  predict: Mapping[str, Callable] = dataclasses.field(default_factory=dict)
+  refresh: Callable = keep
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class State:
+  """Everything that a run is, as one pytree.
+
+  step: int32 scalar, updates done. key: the run's PRNG key; a step uses fold_in(key, step).
+  params: {group: pytree}. ema: {group: pytree} for the groups that keep an average. opt: {group: optimiser state}.
+  extra: the task's own arrays without gradients.
+  """
+  step: jax.Array
+  key: jax.Array
+  params: PyTree
+  ema: PyTree
+  opt: PyTree
+  extra: PyTree
+
+
+def averaged(state: State) -> PyTree:
+  """The parameters to predict with: the average where a group keeps one, else the last."""
+  return {**state.params, **state.ema}
+
+
+def bind(task: Task, state: State) -> dict[str, Callable]:
+  """The predict functions with parameters and extra filled in and jitted."""
+  params = averaged(state)
+  static = {"sample": (3,)}
+
+  def close(name, fn):
+    jitted = jax.jit(fn, static_argnums=static.get(name, ()))
+    return lambda *arguments: jitted(params, state.extra, *arguments)
+
+  return {name: close(name, fn) for name, fn in task.predict.items()}
+
+
+def lookup(predict: Mapping[str, Callable], name: str, asker: str) -> Callable:
+  """The predict function of that name, or a fault that lists the right ones.
+
+  >>> lookup({"sdf": len}, "sfd", "evals.geometry.pred")
+  Traceback (most recent call last):
+  ...
+  fields3d.core.errors.UsageFault: evals.geometry.pred: the task predicts no 'sfd'; did you mean 'sdf'?
+  """
+  if name not in predict:
+    raise UsageFault(asker, f"the task predicts no {name!r}", nearest(name, predict))
+  return predict[name]

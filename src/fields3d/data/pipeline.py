@@ -1,0 +1,81 @@
+"""Training batches as a pure function of one integer, the data position.
+
+Counter-based randomness (Philox keyed by seed, position and row) makes every row of every batch addressable: a
+process draws its own rows only, and resuming needs nothing but the position.
+"""
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+
+
+@dataclasses.dataclass(frozen=True)
+class SdfSamples:
+  """Signed-distance samples of one shape: outside ones (sdf >= 0) first, then inside ones.
+
+  x (n, 3) float32, sdf (n,) float32; num_outside of them are outside. normals (n, 3) float32 (the distance's
+  gradient) and colors (n, 3) uint8 (of the nearest surface point) where known.
+  """
+  x: np.ndarray
+  sdf: np.ndarray
+  num_outside: int
+  normals: np.ndarray | None = None
+  colors: np.ndarray | None = None
+
+
+def generator(seed: int, *counters: int) -> np.random.Generator:
+  """A generator that depends on (seed, counters) alone: the same anywhere, in any order of calls.
+
+  >>> generator(0, 5, 2).integers(1000) == generator(0, 5, 2).integers(1000)
+  True
+  """
+  return np.random.Generator(np.random.Philox(np.random.SeedSequence(seed, spawn_key=counters)))
+
+
+def sdf_batches(samples: Sequence[SdfSamples], rows: int, points: int, seed: int) -> Callable:
+  """The batch function of a Dataset: each row is one shape, half its points outside and half inside.
+
+  Shapes are visited in epochs, each a new permutation; `rows` need not divide their number. As in DeepSDF, a shape
+  with no sample on one side gives all its points from the other.
+
+  Returns:
+    (position, shard, num_shards) -> {"shape" (r,) int32, "x" (r, points, 3), "sdf" (r, points), and "normals",
+    "colors" where every shape has them}, r = rows / num_shards.
+  """
+  num = len(samples)
+  has_normals = all(s.normals is not None for s in samples)
+  has_colors = all(s.colors is not None for s in samples)
+
+  def shape_at(row: int) -> int:
+    epoch, place = divmod(row, num)
+    return int(generator(seed, 0, epoch).permutation(num)[place])
+
+  def batch(position: int, shard: int = 0, num_shards: int = 1) -> Mapping[str, np.ndarray]:
+    if rows % num_shards:
+      raise ValueError(f"{rows} rows do not divide over {num_shards} processes")
+    own = range(shard * rows // num_shards, (shard + 1) * rows // num_shards)
+    shapes = [shape_at(position * rows + r) for r in own]
+    picks = [_pick(samples[s], points, generator(seed, 1, position, r)) for s, r in zip(shapes, own, strict=True)]
+    chosen = list(zip(shapes, picks, strict=True))
+    out = {
+        "shape": np.asarray(shapes, np.int32),
+        "x": np.stack([samples[s].x[i] for s, i in chosen]),
+        "sdf": np.stack([samples[s].sdf[i] for s, i in chosen]),
+    }
+    if has_normals:
+      out["normals"] = np.stack([samples[s].normals[i] for s, i in chosen])
+    if has_colors:
+      out["colors"] = np.stack([samples[s].colors[i] for s, i in chosen]).astype(np.float32) / 255
+    return out
+
+  return batch
+
+
+def _pick(samples: SdfSamples, points: int, rng: np.random.Generator) -> np.ndarray:
+  inside = len(samples.sdf) - samples.num_outside
+  if inside == 0 or samples.num_outside == 0:
+    return rng.integers(len(samples.sdf), size=points)
+  half = points // 2
+  return np.concatenate([rng.integers(samples.num_outside, size=points - half),
+                         samples.num_outside + rng.integers(inside, size=half)])

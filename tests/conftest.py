@@ -1,0 +1,26 @@
+"""Every test: four fake CPU devices, rank promotion raises, warnings are errors, a compilation cache."""
+
+import os
+import pathlib
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+DATA = pathlib.Path(os.environ.get("FIELDS3D_DATA", ROOT.parent / "shared" / "data"))
+
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
+os.environ.setdefault("XLA_FLAGS", "--xla_force_host_platform_device_count=4")
+os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(ROOT / ".cache" / "jax"))
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
+os.environ.setdefault("MPLBACKEND", "Agg")
+
+import jax  # noqa: E402
+import pytest  # noqa: E402
+
+jax.config.update("jax_numpy_rank_promotion", "raise")
+
+
+@pytest.fixture(scope="session")
+def real_data() -> pathlib.Path:
+  """The folder of real meshes and scenes; tests that need it skip where it is missing."""
+  if not DATA.is_dir():
+    pytest.skip(f"real data not found at {DATA}: set FIELDS3D_DATA to its folder")
+  return DATA
