@@ -37,15 +37,17 @@ class Range:
             and (self.lt is None or value < self.lt) and (self.le is None or value <= self.le))
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class From:
   """Marks a parameter whose config is a section of `table`; `each`: a mapping of sections.
 
   number: the factory that a bare number stands for, as in `learning_rate=1e-3`.
+  holds: bounds that every number in the section must keep.
   """
   table: Table
   each: bool = False
   number: str | None = None
+  holds: Range | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,7 +67,7 @@ def build(table: Table, section: Any, path: str = "config", **given) -> Any:
 
   Args:
     table: name -> factory.
-    section: a mapping with `name` and the factory's arguments.
+    section: a mapping with `name` (which may be left out where the table has one entry) and the factory's arguments.
     path: where the section stands, for messages.
     **given: values for the parameters marked `Given`, here and in sub-sections.
 
@@ -101,7 +103,7 @@ def _resolve(table: Table, section: Any, path: str) -> tuple[Callable, dict]:
     raise UsageFault(_flag(path), f"expected a section dict(name=..., ...), got {section!r}",
                      "known names: " + ", ".join(sorted(table)))
   arguments = dict(section)
-  name = arguments.pop("name", None)
+  name = arguments.pop("name", next(iter(table)) if len(table) == 1 else None)
   if name not in table:
     what = "has no name" if name is None else f"unknown name {name!r}"
     raise UsageFault(_flag(f"{path}.name"), what, nearest(str(name), table))
@@ -156,14 +158,24 @@ def _convert(value: Any, hint: Any, path: str, given: dict | None, make: bool) -
     value = _convert(value, hint.__origin__, path, given, make)
     for bound in hint.__metadata__:
       for number in value if isinstance(value, tuple) else (value,):
-        if isinstance(bound, Range) and number is not None and not bound.holds(number):
-          raise UsageFault(_flag(path), f"{number!r} is out of range", f"give a number {bound.describe()}")
+        if isinstance(bound, Range) and number is not None:
+          _require(number, bound, path)
     return value
   return _convert_plain(value, hint, path)
 
 
+def _require(number: float, bound: Range, path: str) -> None:
+  if not bound.holds(number):
+    raise UsageFault(_flag(path), f"{number!r} is out of range", f"give a number {bound.describe()}")
+
+
 def _convert_section(value: Any, source: From, path: str, given: dict | None, make: bool) -> Any:
   def one(section, at):
+    numbers = section.items() if isinstance(section, collections.abc.Mapping) else [("", section)]
+    for name, number in numbers if source.holds else ():
+      for entry in number if isinstance(number, (list, tuple)) else (number,):
+        if isinstance(entry, (int, float)) and math.isfinite(entry):
+          _require(entry, source.holds, f"{at}.{name}" if name else at)
     if source.number and isinstance(section, (int, float)) and not isinstance(section, bool):
       factory = source.table[source.number]
       section = {"name": source.number, next(iter(inspect.signature(factory).parameters)): section}

@@ -9,7 +9,7 @@ from typing import Annotated
 import jax
 import jax.numpy as jnp
 
-from fields3d.core.config import Count, From, Index, Positive, Table
+from fields3d.core.config import Count, From, Index, Positive, Range, Table
 
 Schedule = Callable[[jax.Array | int], jax.Array]
 
@@ -88,8 +88,18 @@ SCHEDULES: Table = {
     "piecewise": piecewise,
 }
 
-ScheduleConfig = Annotated[Schedule, From(SCHEDULES, number="constant")]
-Curriculum = Annotated[Mapping[str, Schedule], From(SCHEDULES, each=True, number="constant")]
+# Parameters of factories: a schedule of numbers >= 0, or several by name. A bare number means a constant.
+Rate = Annotated[Schedule, From(SCHEDULES, number="constant", holds=Range(ge=0))]
+Curriculum = Annotated[Mapping[str, Schedule], From(SCHEDULES, each=True, number="constant", holds=Range(ge=0))]
+
+
+def as_schedule(value: Schedule | float) -> Schedule:
+  """A schedule as it is, a number as a constant.
+
+  >>> float(as_schedule(0.5)(3))
+  0.5
+  """
+  return value if callable(value) else constant(value)
 
 
 def at(curriculum: Mapping[str, Schedule], step: jax.Array) -> dict[str, jax.Array]:

@@ -1,0 +1,92 @@
+"""Train an experiment from its config file; the same command run again resumes.
+
+Everything goes into the run directory: config.json, environment.json, checkpoints/, metrics.jsonl, tb/. SIGTERM or
+Ctrl-C saves and exits with 75. `--config.a.b=v` overrides any setting of the config or argument of its factories.
+
+examples:
+  fields3d train --config experiments/deepsdf/quickstart.py --workdir runs/quickstart
+  fields3d train --config experiments/deepsdf/quickstart.py:runlocal --workdir runs/local --config.num_steps=20
+"""
+
+import argparse
+import json
+import os
+import pathlib
+
+from fields3d.core.errors import CannotWrite
+
+HELP = "train an experiment from its config file, or resume it"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+  parser.add_argument("--config", required=True, metavar="FILE[:ARG]", help="Python file with get_config(arg=None)")
+  parser.add_argument("--workdir", required=True, type=pathlib.Path, metavar="DIR", help="the run directory")
+  parser.add_argument("--allow-nonfinite", action="store_true", help="resume even from a checkpoint that holds NaN or Inf")
+  parser.add_argument("--dry-run", action="store_true", help="check the config, print it and stop")
+
+
+def run(args: argparse.Namespace) -> int:
+  from fields3d.commands.experiment import apply_overrides, check_same_run, read_config, read_run_config
+  config = apply_overrides(read_config(args.config), args.overrides)
+  if args.dry_run:
+    print(json.dumps(config, indent=2))
+    return 0
+  workdir = args.workdir
+  if (workdir / "config.json").exists():
+    for change in check_same_run(read_run_config(workdir)["config"], config, workdir):
+      print(f"changed since the run began: {change}")
+  record = {"config": config, "source": args.config, "overrides": [f"{k}={v}" for k, v in args.overrides]}
+  _write_config(workdir, record)
+  _use_compilation_cache()
+  loop = build_loop(config, workdir, args.allow_nonfinite)
+  state = loop.run()
+  loop.log.close()
+  print(f"trained {int(state.step)} steps; the run is in {workdir}\nnext: fields3d evaluate {workdir}")
+  return 0
+
+
+def build_loop(config: dict, workdir: pathlib.Path, allow_nonfinite: bool = False):
+  """The training loop of a checked config: the one place where its sections become objects."""
+  import jax
+
+  from fields3d.commands import experiment
+  from fields3d.training.checkpoint import restore_partial
+  from fields3d.training.logging import RunLog, write_environment
+  from fields3d.training.loop import Loop
+
+  dataset = experiment.build_dataset(config)
+  task = experiment.build_task(config, dataset)
+  if jax.process_index() == 0:
+    write_environment(workdir)
+  log = RunLog(workdir, config["num_steps"])
+
+  def transfer(params):
+    params, rows = restore_partial(pathlib.Path(config["init_from"]), params)
+    for row in rows:
+      log.note("init_from: " + ", ".join(str(part) for part in row))
+    return params
+
+  return Loop(task, dataset, experiment.build_optimisers(config), seed=config.get("seed", 0),
+              num_steps=config["num_steps"], rows=dataset.info["rows"], workdir=workdir, log=log,
+              settings=experiment.build_settings(config), transfer=transfer if config.get("init_from") else None,
+              allow_nonfinite=allow_nonfinite)
+
+
+def _write_config(workdir: pathlib.Path, record: dict) -> None:
+  """Atomically, so that a killed command never leaves half a config."""
+  try:
+    workdir.mkdir(parents=True, exist_ok=True)
+    partial = workdir / "config.json.partial"
+    partial.write_text(json.dumps(record, indent=2) + "\n")
+    os.replace(partial, workdir / "config.json")
+  except OSError as error:
+    raise CannotWrite(workdir, (error.strerror or str(error)).lower(), "give a --workdir you may write to") from error
+
+
+def _use_compilation_cache() -> None:
+  """Compiled programs are kept between runs; JAX_COMPILATION_CACHE_DIR moves the folder."""
+  import jax
+  if jax.config.jax_compilation_cache_dir is None:
+    home = os.environ.get("XDG_CACHE_HOME", "~/.cache")
+    jax.config.update("jax_compilation_cache_dir", str(pathlib.Path(home, "fields3d", "jax").expanduser()))
+  jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)

@@ -1,0 +1,108 @@
+"""Config building: every wrong setting is one line that names its flag and the nearest known one."""
+
+import math
+from typing import Annotated, Literal
+
+import pytest
+
+from fields3d.core.config import Count, Fraction, From, Given, Index, Positive, build, check, override, parse_override
+from fields3d.core.errors import UsageFault
+from fields3d.core.schedules import SCHEDULES, Rate, as_schedule, at
+
+
+def wheel(radius: Positive = 1.0, spokes: Count = 8):
+  return ("wheel", radius, spokes)
+
+
+def car(wheel: Annotated[tuple, From({"wheel": wheel})], doors: Literal["two", "four"] = "two", name_tag: str = "",
+        gears: tuple[int, ...] = (1, 2), load: Fraction | None = None, rate: Rate = 0.1, info: Annotated[dict, Given()] = None):
+  return {"wheel": wheel, "doors": doors, "gears": gears, "load": load, "rate": rate, "info": info}
+
+
+CARS = {"car": car}
+
+
+def test_sections_build_depth_first_and_given_values_arrive():
+  made = build(CARS, {"name": "car", "wheel": {"name": "wheel", "radius": 2}, "load": 1}, "task", info={"n": 3})
+  assert made["wheel"] == ("wheel", 2.0, 8) and made["info"] == {"n": 3} and made["load"] == 1.0
+  assert float(made["rate"](9)) == pytest.approx(0.1)
+
+
+def test_a_table_of_one_needs_no_name():
+  assert build({"wheel": wheel}, {"spokes": 3}) == ("wheel", 1.0, 3)
+
+
+@pytest.mark.parametrize("section, says", [
+    ({"name": "cra"}, "--config.task.name: unknown name 'cra'; did you mean 'car'"),
+    ({}, "--config.task.wheel: is not set"),
+    ({"wheel": {}, "dors": 2}, "--config.task.dors: no such setting; did you mean 'doors'"),
+    ({"wheel": {"radius": -1}}, "--config.task.wheel.radius: -1.0 is out of range; give a number above 0"),
+    ({"wheel": {"radius": math.nan}}, "--config.task.wheel.radius: nan is not finite"),
+    ({"wheel": {"radius": math.inf}}, "--config.task.wheel.radius: inf is not finite"),
+    ({"wheel": {"radius": "2"}}, "--config.task.wheel.radius: expected float, got str '2'"),
+    ({"wheel": {"spokes": 2.5}}, "--config.task.wheel.spokes: expected int, got float 2.5"),
+    ({"wheel": {"spokes": True}}, "--config.task.wheel.spokes: expected int, got bool True"),
+    ({"wheel": {"spokes": 0}}, "--config.task.wheel.spokes: 0 is out of range; give a number at least 1"),
+    ({"wheel": 3}, "--config.task.wheel: expected a section"),
+    ({"wheel": {}, "doors": "fuor"}, "--config.task.doors: unknown value 'fuor'; did you mean 'four'"),
+    ({"wheel": {}, "gears": (1, "b")}, r"--config.task.gears\[1\]: expected int"),
+    ({"wheel": {}, "load": 1.5}, "--config.task.load: 1.5 is out of range; give a number at least 0 and at most 1"),
+    ({"wheel": {}, "rate": -0.1}, "--config.task.rate: -0.1 is out of range"),
+    ({"wheel": {}, "rate": {"name": "cosine", "start": -1.0, "end": 0.0, "steps": 3}}, "task.rate.start: -1.0 is out of"),
+    ({"wheel": {}, "rate": {"name": "cosin"}}, "--config.task.rate.name: unknown name 'cosin'; did you mean 'cosine'"),
+    ({"wheel": {}, "info": {}}, "--config.task.info: no such setting"),
+])
+def test_every_wrong_setting_is_named_alike_by_check_and_build(section, says):
+  for act in (lambda: check(CARS, {"name": "car", **section}, "task"),
+              lambda: build(CARS, {"name": "car", **section}, "task", info={})):
+    with pytest.raises(UsageFault, match=says) as caught:
+      act()
+    assert "\n" not in str(caught.value)
+
+
+def test_check_makes_nothing():
+  made = []
+
+  def costly(size: Count = 1):
+    made.append(size)
+
+  check({"costly": costly}, {"name": "costly"})
+  assert not made
+
+
+def test_overrides_take_the_type_that_stands_there():
+  config = {"a": {"lr": 1e-3, "families": ["x"], "levels": [1, 2], "label": "a", "on": True}}
+  for path, text in (("a.lr", "3"), ("a.families", "chair,mug"), ("a.levels", "(4,8)"), ("a.label", "7"), ("a.on", "false"),
+                     ("a.new", "0.5")):
+    override(config, path, text)
+  assert config["a"] == {"lr": 3, "families": ("chair", "mug"), "levels": (4, 8), "label": "7", "on": False, "new": 0.5}
+
+
+def test_an_unknown_section_is_named():
+  with pytest.raises(UsageFault, match="--config.taks: no such section; did you mean 'task'"):
+    override({"task": {}}, "taks.a", "1")
+
+
+def test_non_finite_and_code_like_overrides_are_data():
+  assert math.isnan(parse_override("nan", 1.0))
+  assert parse_override("__import__('os')", 1.0) == "__import__('os')"
+  assert parse_override("(" * 300, 1.0) == "(" * 300
+
+
+@pytest.mark.parametrize("name, arguments, points", [
+    ("linear", dict(start=1.0, end=3.0, steps=10, begin=5), {0: 1, 5: 1, 10: 2, 15: 3, 99: 3}),
+    ("cosine", dict(start=2.0, end=0.0, steps=10), {0: 2, 5: 1, 10: 0, 20: 0}),
+    ("cosine", dict(start=2.0, end=0.0, steps=10, warmup=4), {0: 0.4, 3: 1.6, 4: 2, 9: 1, 14: 0}),
+    ("exponential", dict(start=1.0, end=0.01, steps=4), {0: 1, 2: 0.1, 4: 0.01, 9: 0.01}),
+    ("staircase", dict(value=8.0, factor=0.5, every=3), {0: 8, 2: 8, 3: 4, 8: 2}),
+    ("piecewise", dict(values=(4.0, 8.0, 16.0), boundaries=(10, 20)), {9: 4, 10: 8, 19: 8, 20: 16}),
+])
+def test_schedules_have_their_closed_forms(name, arguments, points):
+  schedule = build(SCHEDULES, {"name": name, **arguments}, "s")
+  for step, value in points.items():
+    assert float(schedule(step)) == pytest.approx(value, rel=1e-5, abs=1e-6)
+
+
+def test_a_curriculum_gives_all_its_values_at_a_step():
+  values = at({"eikonal": as_schedule(0.1), "level": build(SCHEDULES, {"name": "linear", "start": 2.0, "end": 4.0, "steps": 2})}, 1)
+  assert {k: round(float(v), 6) for k, v in values.items()} == {"eikonal": 0.1, "level": 3.0}

@@ -1,0 +1,66 @@
+"""The house's own rules: who imports whom, and how large a file or a function may be."""
+
+import ast
+import pathlib
+
+import fields3d
+
+ROOT = pathlib.Path(fields3d.__file__).parent
+MAY_IMPORT = {
+    "core": set(), "geometry": set(), "encodings": set(), "networks": set(), "training": set(),
+    "losses": {"geometry"}, "rendering": {"geometry"}, "extraction": {"geometry"},
+    "data": {"geometry"}, "fields": {"encodings", "networks"},
+    "tasks": {"fields", "networks", "losses", "rendering", "geometry"},
+    "evaluation": {"geometry", "extraction", "rendering"},
+}
+
+
+def sources():
+  return sorted(ROOT.rglob("*.py"))
+
+
+def imported_rooms(tree: ast.AST) -> set[str]:
+  names = set()
+  for node in ast.walk(tree):
+    if isinstance(node, ast.ImportFrom) and node.module:
+      names |= {f"{node.module}.{alias.name}" for alias in node.names}
+    elif isinstance(node, ast.Import):
+      names |= {alias.name for alias in node.names}
+  return {name.split(".")[1] for name in names if name.startswith("fields3d.")}
+
+
+def test_every_room_imports_only_the_rooms_below_it():
+  rooms = {path.name for path in ROOT.iterdir() if path.is_dir() and path.name != "__pycache__"}
+  for path in sources():
+    room = path.relative_to(ROOT).parts[0]
+    if room in MAY_IMPORT:
+      wrong = (imported_rooms(ast.parse(path.read_text())) & rooms) - MAY_IMPORT[room] - {room, "core"}
+      assert not wrong, f"{path.relative_to(ROOT)} imports {sorted(wrong)}"
+
+
+def test_no_task_imports_a_task_and_no_field_a_field():
+  for room, shared in (("tasks", {"__init__"}), ("fields", {"__init__", "field"})):
+    for path in sorted((ROOT / room).glob("*.py")):
+      if path.stem in shared:
+        continue
+      for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith(f"fields3d.{room}."):
+          assert node.module.split(".")[2] in shared, f"{path.name} imports {node.module}"
+
+
+def test_files_and_functions_stay_small():
+  for path in sources():
+    text = path.read_text()
+    assert len(text.splitlines()) <= 500, f"{path.relative_to(ROOT)} is longer than 500 lines"
+    for node in ast.walk(ast.parse(text)):
+      if isinstance(node, ast.FunctionDef):
+        docs = ast.get_docstring(node, clean=False)
+        length = node.end_lineno - node.lineno + 1 - (docs.count("\n") + 1 if docs else 0)
+        assert length <= 60, f"{path.relative_to(ROOT)}:{node.lineno} {node.name} has {length} lines of code"
+
+
+def test_every_file_says_what_it_is_and_no_name_is_a_drawer():
+  for path in sources():
+    assert path.stem not in {"utils", "helpers", "common", "misc"}, path
+    if text := path.read_text().strip():
+      assert ast.get_docstring(ast.parse(text)) or path.name == "version.py", f"{path.relative_to(ROOT)} has no docstring"

@@ -1,0 +1,136 @@
+"""One loop: resumes bit for bit, skips, rolls back, gives up with a name, and runs alike on one or four devices."""
+
+import dataclasses
+import os
+import signal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import toys
+
+from fields3d.core.errors import Diverged, TryAgain, UsageFault
+from fields3d.training.checkpoint import Checkpoints
+from fields3d.training.logging import RunLog, read_metrics
+from fields3d.training.loop import Loop, LoopSettings
+from fields3d.training.optim import adam, sgd
+
+SETTINGS = LoopSettings(log_every=5, checkpoint_every=10, max_skips=3, max_rollbacks=2)
+
+
+def make(workdir, num_steps=40, data=None, settings=SETTINGS, task=None, optimiser=None, **arguments):
+  workdir.mkdir(exist_ok=True)
+  data = data or toys.line_data()
+  return Loop(task or toys.regression(noise=0.1), data, {"model": optimiser or adam(0.05, ema=0.9)}, seed=3,
+              num_steps=num_steps, rows=data.info["rows"], workdir=workdir, log=RunLog(workdir, num_steps),
+              settings=settings, **arguments)
+
+
+def assert_equal_states(one, two):
+  for a, b in zip(jax.tree.leaves(one), jax.tree.leaves(two), strict=True):
+    if jnp.issubdtype(a.dtype, jax.dtypes.prng_key):
+      a, b = jax.random.key_data(a), jax.random.key_data(b)
+    np.testing.assert_array_equal(a, b)
+
+
+def stopping_data(position, number):
+  """Data that sends this process a signal while it makes the batch of one position, once."""
+  data, sent = toys.line_data(), []
+
+  def batch(at, shard=0, num_shards=1):
+    if at == position and not sent:
+      sent.append(at)
+      os.kill(os.getpid(), number)
+    return data.batch(at, shard, num_shards)
+
+  return dataclasses.replace(data, batch=batch)
+
+
+def test_two_runs_are_identical(tmp_path):
+  assert_equal_states(make(tmp_path / "a").run(), make(tmp_path / "b").run())
+
+
+@pytest.mark.parametrize("position", [3, 17, 38])
+def test_a_run_stopped_by_sigterm_and_resumed_equals_the_undisturbed_one(tmp_path, position):
+  whole = make(tmp_path / "whole").run()
+  with pytest.raises(TryAgain, match="run the same command again"):
+    make(tmp_path / "cut", data=stopping_data(position, signal.SIGTERM)).run()
+  assert_equal_states(whole, make(tmp_path / "cut").run())
+
+
+def test_resuming_from_an_older_checkpoint_gives_the_same_run(tmp_path):
+  whole = make(tmp_path / "run").run()
+  newest = tmp_path / "run" / "checkpoints" / "40" / "manifest.json"
+  newest.write_text(newest.read_text().replace("a", "b", 1))
+  assert_equal_states(whole, make(tmp_path / "run").run())
+
+
+def test_one_poisoned_batch_is_skipped_and_counted(tmp_path):
+  state = make(tmp_path / "run", data=toys.line_data(poison=(7,))).run()
+  assert np.isfinite(state.params["model"]["w"]) and int(state.step) == 40
+  metrics = read_metrics(tmp_path / "run")
+  assert metrics["skipped_total"][-1] == 1 and metrics["rollbacks"][-1] == 0
+
+
+def test_many_poisoned_batches_roll_back_past_them(tmp_path):
+  loop = make(tmp_path / "run", data=toys.line_data(poison=tuple(range(14, 20))))
+  state = loop.run()
+  assert loop.rollbacks == 1 and loop.offset > 0 and np.isfinite(state.params["model"]["w"])
+
+
+def test_endless_non_finite_values_stop_the_run_and_name_the_scalar(tmp_path):
+  with pytest.raises(Diverged, match="'model/mse' was not finite") as caught:
+    make(tmp_path / "run", data=toys.line_data(poison=tuple(range(14, 400)))).run()
+  assert caught.value.exit_code == 76
+  loop = make(tmp_path / "run")
+  with Checkpoints(tmp_path / "run" / "checkpoints") as checkpoints:
+    step, tree = checkpoints.restore({"state": loop.abstract})
+  assert step == 10 and np.isfinite(tree["state"].params["model"]["w"])
+
+
+def test_a_lasting_loss_spike_rolls_back(tmp_path):
+  data = toys.line_data()
+
+  def batch(position, shard=0, num_shards=1):
+    made = data.batch(position, shard, num_shards)
+    return {**made, "y": made["y"] + (1e3 if 150 <= position < 156 else 0)}
+
+  settings = dataclasses.replace(SETTINGS, spike_factor=20.0, spike_patience=3)
+  loop = make(tmp_path / "run", 200, dataclasses.replace(data, batch=batch), settings, toys.regression(noise=0.1))
+  loop.run()
+  assert loop.rollbacks == 1 and float(read_metrics(tmp_path / "run")["loss"][-1]) < 0.1
+
+
+def test_rows_that_do_not_divide_over_the_devices_are_named(tmp_path):
+  with pytest.raises(UsageFault, match="data.rows.*6 rows.*multiple of 4"):
+    make(tmp_path / "run", data=toys.line_data(rows=6))
+
+
+def test_four_devices_follow_one_device(tmp_path):
+  state = make(tmp_path / "run", optimiser=sgd(0.1), task=toys.regression()).run()
+  from fields3d.training.step import init_state, make_step
+  task, optimisers = toys.regression(), {"model": sgd(0.1)}
+  alone, step = init_state(task, optimisers, jax.random.key(3)), jax.jit(make_step(task, optimisers))
+  for i in range(40):
+    alone, _ = step(alone, toys.line_data().batch(i))
+  np.testing.assert_allclose(state.params["model"]["w"], alone.params["model"]["w"], rtol=1e-5)
+
+
+def test_a_table_is_cut_over_the_model_axis_with_its_moments_and_trains_alike(tmp_path):
+  from fields3d.core.task import Task
+
+  def init(key):
+    return {"model": {"table": jax.random.normal(key, (2, 2, 8)), "w": jnp.ones(())}}, {}
+
+  def loss(params, extra, batch, key, step):
+    rows = (jnp.abs(batch["x"][:, 0]) * 7).astype(jnp.int32)
+    read = params["model"]["table"][:, :, rows].sum((0, 1)) * params["model"]["w"]
+    return jnp.mean((read - batch["y"][:, 0]) ** 2), {}
+
+  task = Task(init, {"model": loss})
+  cut = make(tmp_path / "cut", task=task, settings=dataclasses.replace(SETTINGS, model_parallel=2))
+  tables = [s for p, s in jax.tree_util.tree_leaves_with_path(cut.shardings) if "table" in jax.tree_util.keystr(p)]
+  assert len(tables) == 4 and all(s.spec == (None, None, "model") for s in tables)  # params, ema, mu, nu
+  whole = make(tmp_path / "whole", task=task).run()
+  np.testing.assert_allclose(cut.run().params["model"]["table"], whole.params["model"]["table"], rtol=1e-5, atol=1e-6)
