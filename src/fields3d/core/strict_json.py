@@ -1,0 +1,101 @@
+"""JSON without its loopholes: no NaN or Infinity, no overflow to infinity, no duplicate keys; errors of one line."""
+
+import json
+import math
+import os
+import pathlib
+from typing import Any
+
+from fields3d.core.errors import BadData, from_os_error
+
+
+def loads(text: str, where: object) -> Any:
+  """The value that a JSON text holds; a byte-order mark is skipped.
+
+  Args:
+    text: one JSON value.
+    where: the file (and line) that the text came from, for the message.
+
+  Raises:
+    BadData: malformed (with line and column), a key twice in one object, or a number that is not finite.
+
+  >>> loads('{"a": [1, 2.5]}', "x.json")
+  {'a': [1, 2.5]}
+  >>> loads('{"a": 1, "a": 2}', "x.json")
+  Traceback (most recent call last):
+  ...
+  fields3d.core.errors.BadData: x.json: key 'a' stands twice in one object; keep one of them
+  """
+  def pairs(items):
+    out = {}
+    for key, value in items:
+      if key in out:
+        raise BadData(where, f"key {key!r} stands twice in one object", "keep one of them")
+      out[key] = value
+    return out
+
+  def number(token):
+    value = float(token)
+    if not math.isfinite(value):
+      raise BadData(where, f"{token} is not a finite number", "correct the value")
+    return value
+
+  try:
+    return json.loads(text.removeprefix("\ufeff"), object_pairs_hook=pairs, parse_float=number, parse_constant=number)
+  except json.JSONDecodeError as e:
+    raise BadData(where, f"not JSON: {e.msg} at line {e.lineno} column {e.colno}", "correct the file") from e
+  except RecursionError as e:
+    raise BadData(where, "is nested too deeply", "give a file of the expected form") from e
+  except ValueError as e:
+    raise BadData(where, f"not JSON: {e}", "correct the file") from e
+
+
+def read(path: str | os.PathLike) -> Any:
+  """The value of a JSON file in UTF-8.
+
+  Raises:
+    MissingInput: it is not there or cannot be read.
+    BadData: as `loads`, or it is not UTF-8.
+  """
+  try:
+    text = pathlib.Path(path).read_bytes().decode("utf-8")
+  except OSError as e:
+    raise from_os_error(e, path) from e
+  except UnicodeDecodeError as e:
+    raise BadData(path, f"byte {e.start} is not UTF-8", "save the file as UTF-8") from e
+  return loads(text, path)
+
+
+def write(path: str | os.PathLike, value: Any) -> None:
+  """Writes a JSON file whole or not at all: to a temporary name, flushed to the disk, then renamed.
+
+  Raises:
+    ValueError: the value holds a NaN or an infinity.
+    CannotWrite, IOFault: the directory refuses or the disk is full.
+  """
+  path = pathlib.Path(path)
+  text = json.dumps(value, indent=2, allow_nan=False) + "\n"
+  try:
+    replace(path, text.encode())
+  except OSError as e:
+    raise from_os_error(e, path) from e
+
+
+def replace(path: pathlib.Path, content: bytes) -> None:
+  """Puts `content` at `path` atomically and durably: after a power cut the file is the old one or the new one."""
+  temporary = path.with_name(path.name + ".tmp")
+  with open(temporary, "wb") as f:
+    f.write(content)
+    f.flush()
+    os.fsync(f.fileno())
+  os.replace(temporary, path)
+  sync_directory(path.parent)
+
+
+def sync_directory(path: pathlib.Path) -> None:
+  """Makes the names in a directory durable."""
+  descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+  try:
+    os.fsync(descriptor)
+  finally:
+    os.close(descriptor)
