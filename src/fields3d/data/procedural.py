@@ -1,0 +1,143 @@
+"""Procedural shapes: an unlimited supply of coloured solids with analytic distances, split into train, val and test.
+
+Shape `index` of a family depends on (family, seed, index) alone. Index 3 k belongs to train, 3 k + 1 to val and
+3 k + 2 to test, so that no shape is ever shared and asking for more shapes changes none of the others.
+"""
+
+import functools
+import zlib
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from fields3d.core.config import Count, Fraction, Index, Positive
+from fields3d.core.errors import UsageFault, nearest, require_memory
+from fields3d.core.types import Dataset, Mesh, Shape
+from fields3d.data.families import FAMILIES, Parameters
+from fields3d.data.pipeline import SdfSamples, generator, sdf_batches
+from fields3d.data.solids import Solid, normalise, surface, surface_points
+
+SPLITS = ("train", "val", "test")
+
+_SAMPLING_SPACING = 1 / 56  # of the mesh that surface points are drawn from, before they are projected
+_TRUTH_SPACING = 1 / 128  # of the mesh that stands for the truth
+
+
+def parameters(family: str, seed: int, index: int) -> Parameters:
+  """The named parameters of one shape of a family."""
+  return FAMILIES[family].draw(generator(seed, zlib.crc32(family.encode()), index))
+
+
+def solid(family: str, seed: int, index: int) -> Solid:
+  """One shape of a family as a solid of named parts, centred, within radius 1 / 1.03.
+
+  >>> [part.label for part in solid("mug", seed=0, index=1).parts][:2]
+  ['cup', 'handle']
+  """
+  return normalise(FAMILIES[family].build(parameters(family, seed, index)))
+
+
+def shape(family: str, seed: int, index: int, sampled: Mapping) -> Shape:
+  """One shape as ground truth; its mesh (colours included) and samples are made when first asked for.
+
+  Args:
+    sampled: the keyword arguments `num`, `near_variances` and `near_fraction` of `sample`.
+  """
+  made = solid(family, seed, index)
+
+  @functools.cache
+  def mesh() -> Mesh:
+    return surface(made, _TRUTH_SPACING)
+
+  @functools.cache
+  def samples() -> Mapping[str, np.ndarray]:
+    drawn = sample(made, seed=seed, stream=(zlib.crc32(family.encode()), index, 1), **sampled)
+    return {"x": drawn.x, "sdf": drawn.sdf}
+
+  def color(points: np.ndarray) -> np.ndarray:
+    return made.color(points).astype(np.float32) / 255
+
+  return Shape(name=f"{family}-{index:04d}", label=family, sdf=made.sdf, mesh=mesh, samples=samples, exact=False,
+               color=color)
+
+
+def sample(made: Solid, num: int, near_variances: Sequence[float], near_fraction: float, seed: int,
+           stream: Sequence[int]) -> SdfSamples:
+  """Distance samples as DeepSDF draws them, with normals and colours.
+
+  A fraction of the points are surface points, uniform by area, displaced by normal noise of each variance in turn;
+  the rest are uniform in the cube [-1, 1]^3. The distance is that of the float32 point. A colour is that of the
+  nearest surface point.
+
+  Args:
+    num: points in all. near_variances: of the noise, in squared units of the model frame. near_fraction: in [0, 1].
+    seed, stream: the random numbers depend on these alone.
+
+  Source: DeepSDF, section 5.1: 0.94 of the points, variances 0.005 and 0.0005.
+  """
+  rng = generator(seed, *stream)
+  num_near = round(num * near_fraction)
+  x = rng.uniform(-1, 1, (num, 3))
+  if num_near:
+    deviations = np.sqrt(np.asarray(near_variances))[np.arange(num_near) % len(near_variances)]
+    points = surface_points(surface(made, _SAMPLING_SPACING), made, num_near, rng)
+    x[:num_near] = points + deviations[:, None] * rng.standard_normal((num_near, 3))
+  x = x.astype(np.float32)
+  sdf = made.sdf(x)
+  order = np.argsort(sdf < 0, kind="stable")
+  x, sdf = x[order], sdf[order]
+  normals = made.normal(x, sdf)
+  colors = made.color(x - sdf[:, None] * normals)
+  return SdfSamples(x, sdf.astype(np.float32), int((sdf >= 0).sum()), normals.astype(np.float32), colors)
+
+
+def procedural(families: tuple[str, ...] = tuple(FAMILIES), num_shapes: Count = 12, num_val: Index = 6,
+               num_test: Index = 6, samples_per_shape: Count = 50_000,
+               near_variances: tuple[Positive, ...] = (0.005, 0.0005), near_fraction: Fraction = 0.94,
+               rows: Count = 12, points: Count = 1024, seed: Index = 0) -> Dataset:
+  """The dataset of procedural shapes, the families taking turns.
+
+  Args:
+    families: names in FAMILIES. num_shapes, num_val, num_test: shapes of each split.
+    samples_per_shape, near_variances, near_fraction: as in `sample`. rows, points: of a batch.
+    seed: of the shapes, their samples and the batches.
+
+  Raises:
+    UsageFault: an unknown or repeated family, none at all, or more samples than memory holds.
+  """
+  _check(families, near_variances, near_fraction)
+  bytes_per_sample = 31  # x, sdf and normals in float32, colours
+  require_memory(num_shapes * samples_per_shape * bytes_per_sample, "--config.data.num_shapes",
+                 "lower it or samples_per_shape")
+  sampled = {"num": samples_per_shape, "near_variances": near_variances, "near_fraction": near_fraction}
+  counts = dict(zip(SPLITS, (num_shapes, num_val, num_test), strict=True))
+
+  def place(split: str, i: int) -> tuple[str, int]:
+    return families[i % len(families)], 3 * (i // len(families)) + SPLITS.index(split)
+
+  @functools.cache
+  def shapes(split: str) -> Sequence[Shape]:
+    if split not in counts:
+      raise UsageFault("split", f"no split {split!r}", nearest(split, counts))
+    return tuple(shape(family, seed, index, sampled) for family, index in (place(split, i) for i in range(counts[split])))
+
+  drawn = []
+  for family, index in (place("train", i) for i in range(num_shapes)):
+    drawn.append(sample(solid(family, seed, index), seed=seed, stream=(zlib.crc32(family.encode()), index, 1), **sampled))
+  train = shapes("train")
+  info = {"num_shapes": num_shapes, "names": [s.name for s in train], "labels": [s.label for s in train],
+          "bounds": [[-1.0] * 3, [1.0] * 3]}
+  return Dataset(info, sdf_batches(drawn, rows, points, seed), shapes)
+
+
+def _check(families: Sequence[str], near_variances: Sequence[float], near_fraction: float) -> None:
+  where = "--config.data.families"
+  if not families:
+    raise UsageFault(where, "names no family", "known: " + ", ".join(sorted(FAMILIES)))
+  for family in families:
+    if family not in FAMILIES:
+      raise UsageFault(where, f"unknown family {family!r}", nearest(family, FAMILIES))
+  if len(set(families)) < len(families):
+    raise UsageFault(where, "names a family twice", "name each once")
+  if near_fraction and not near_variances:
+    raise UsageFault("--config.data.near_variances", "is empty", "give a variance or near_fraction 0")
