@@ -23,7 +23,7 @@ def make(workdir, num_steps=40, data=None, settings=SETTINGS, task=None, optimis
   workdir.mkdir(exist_ok=True)
   data = data or toys.line_data()
   return Loop(task or toys.regression(noise=0.1), data, {"model": optimiser or adam(0.05, ema=0.9)}, seed=3,
-              num_steps=num_steps, rows=data.info["rows"], workdir=workdir, log=RunLog(workdir, num_steps),
+              num_steps=num_steps, workdir=workdir, log=RunLog(workdir, num_steps),
               settings=settings, **arguments)
 
 

@@ -67,7 +67,7 @@ def build_loop(config: dict, workdir: pathlib.Path, allow_nonfinite: bool = Fals
     return params
 
   return Loop(task, dataset, experiment.build_optimisers(config), seed=config.get("seed", 0),
-              num_steps=config["num_steps"], rows=dataset.info["rows"], workdir=workdir, log=log,
+              num_steps=config["num_steps"], workdir=workdir, log=log,
               settings=experiment.build_settings(config), transfer=transfer if config.get("init_from") else None,
               allow_nonfinite=allow_nonfinite)
 

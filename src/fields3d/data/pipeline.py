@@ -9,6 +9,8 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
+from fields3d.core.errors import UsageFault
+
 
 @dataclasses.dataclass(frozen=True)
 class SdfSamples:
@@ -53,7 +55,8 @@ def sdf_batches(samples: Sequence[SdfSamples], rows: int, points: int, seed: int
 
   def batch(position: int, shard: int = 0, num_shards: int = 1) -> Mapping[str, np.ndarray]:
     if rows % num_shards:
-      raise ValueError(f"{rows} rows do not divide over {num_shards} processes")
+      raise UsageFault("--config.data.rows", f"{rows} rows do not divide over {num_shards} processes",
+                       f"give a multiple of {num_shards}")
     own = range(shard * rows // num_shards, (shard + 1) * rows // num_shards)
     shapes = [shape_at(position * rows + r) for r in own]
     picks = [_pick(samples[s], points, generator(seed, 1, position, r)) for s, r in zip(shapes, own, strict=True)]

@@ -81,11 +81,13 @@ class Loop:
   """A run in progress. `run()` trains to the end; everything else is its parts."""
 
   def __init__(self, task: Task, dataset: Dataset, optimisers: Mapping[str, Optimiser], *, seed: int, num_steps: int,
-               rows: int, workdir: pathlib.Path, log: RunLog, settings: LoopSettings,
+               workdir: pathlib.Path, log: RunLog, settings: LoopSettings,
                transfer: Callable[[PyTree], PyTree] | None = None, allow_nonfinite: bool = False):
-    """Args: rows: of a global batch. transfer: (fresh params) -> params, for a new run that starts from another."""
+    """Args: transfer: (fresh params) -> params, for a new run that starts from another."""
     self.dataset, self.num_steps, self.workdir, self.log, self.settings = dataset, num_steps, workdir, log, settings
     self.mesh = sharding.make_mesh(settings.model_parallel)
+    first = dataset.batch(0, jax.process_index(), jax.process_count())
+    rows = len(next(iter(first.values()))) * jax.process_count()
     sharding.check_rows(rows, self.mesh, settings.accumulate)
     self._fresh, self._key, self._transfer = (lambda key: init_state(task, optimisers, key)), jax.random.key(seed), transfer
     shapes = jax.eval_shape(self._fresh, self._key)

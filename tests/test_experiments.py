@@ -1,0 +1,28 @@
+"""Every experiment trains, extracts and evaluates with `:runlocal`, and says what it is in its docstring."""
+
+import ast
+import json
+import pathlib
+
+import pytest
+
+from fields3d.commands.main import main
+
+ROOT = pathlib.Path(__file__).parents[1] / "experiments"
+CONFIGS = sorted(ROOT.rglob("*.py"))
+
+
+@pytest.mark.parametrize("config", CONFIGS, ids=lambda path: path.stem)
+def test_every_experiment_runs_locally(config, tmp_path, capsys):
+  run = tmp_path / "run"
+  assert main(["train", "--config", f"{config}:runlocal", "--workdir", str(run)]) == 0, capsys.readouterr().err
+  assert main(["train", "--config", f"{config}:runlocal", "--workdir", str(run)]) == 0  # again: nothing left to do
+  records = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+  assert records and all(record["step"] > 0 for record in records if "loss" in record)
+
+
+@pytest.mark.parametrize("config", CONFIGS, ids=lambda path: path.stem)
+def test_every_experiment_says_source_expectation_and_commands(config):
+  text = ast.get_docstring(ast.parse(config.read_text()))
+  assert text.index("Source:") < text.index("Expect:") < text.index("fields3d train --config")
+  assert ":runlocal" in text
