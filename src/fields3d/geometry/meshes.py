@@ -1,0 +1,297 @@
+"""Triangle meshes: what they are (`inspect_mesh`), mending, normalising, sampling. float64 and vectorised throughout.
+
+Topology is judged with equal vertices welded; see `topology`.
+"""
+
+import dataclasses
+from typing import Any, Literal
+
+import numpy as np
+
+from fields3d.core.errors import BadData
+from fields3d.core.types import Frame, Mesh, PointCloud
+from fields3d.geometry import topology
+
+MANY_COMPONENTS = 100
+_EPS = np.finfo(np.float64).eps
+
+
+@dataclasses.dataclass(frozen=True)
+class MeshReport:
+  """What a mesh is. Counts of edges, vertices and components are of the surface without degenerate faces.
+
+  duplicate_vertices: vertices at the position of an earlier one. components: sets of faces joined by edges.
+  watertight: every edge has exactly two faces. manifold: no edge of three faces or more, one fan around each vertex.
+  consistently_oriented: the two faces of every such edge run it in opposite directions. volume: signed, None unless
+  watertight and consistent. bounds: lowest and highest corner of the faces' vertices. genus: handles of all
+  components together, None unless watertight, manifold and consistent.
+  """
+  vertices: int
+  faces: int
+  degenerate_faces: int
+  duplicate_faces: int
+  duplicate_vertices: int
+  unused_vertices: int
+  components: int
+  boundary_edges: int
+  nonmanifold_edges: int
+  nonmanifold_vertices: int
+  watertight: bool
+  manifold: bool
+  consistently_oriented: bool
+  volume: float | None
+  area: float
+  bounds: tuple[tuple[float, ...], tuple[float, ...]]
+  euler: int
+  genus: int | None
+
+  def to_json(self) -> dict[str, Any]:
+    """As plain values."""
+    return dataclasses.asdict(self)
+
+  def warnings(self) -> list[str]:
+    """What a careful user wants to hear of, each with its count."""
+    found = [(self.boundary_edges, "boundary edges: the surface is open"),
+             (self.nonmanifold_edges, "edges with more than two faces"),
+             (self.nonmanifold_vertices, "vertices with more than one fan of faces"),
+             (self.components if self.components > MANY_COMPONENTS else 0, "components")]
+    if not self.consistently_oriented:
+      found.append((1, "mesh of mixed orientation"))
+    return [f"{count} {what}" for count, what in found if count]
+
+
+def face_cross(mesh: Mesh) -> np.ndarray:
+  """(f, 3): twice the area vector of each face."""
+  a, b, c = (mesh.vertices[mesh.faces[:, i]] for i in range(3))
+  return np.cross(b - a, c - a)
+
+
+def face_areas(mesh: Mesh) -> np.ndarray:
+  """(f,) areas.
+
+  >>> face_areas(Mesh(np.array([[0., 0, 0], [2, 0, 0], [0, 3, 0]]), np.array([[0, 1, 2]]))).tolist()
+  [3.0]
+  """
+  return np.linalg.norm(face_cross(mesh), axis=1) / 2
+
+
+def face_normals(mesh: Mesh) -> np.ndarray:
+  """(f, 3) outward unit normals; zero for faces without area."""
+  cross = face_cross(mesh)
+  length = np.linalg.norm(cross, axis=1, keepdims=True)
+  return np.divide(cross, length, out=np.zeros_like(cross), where=length > 0)
+
+
+def signed_volume(mesh: Mesh) -> float:
+  """The volume inside a closed mesh, negative where it is inside out (divergence theorem about the mean vertex)."""
+  return float(_tetrahedra(mesh).sum())
+
+
+def _tetrahedra(mesh: Mesh) -> np.ndarray:
+  """(f,) signed volumes of the faces' tetrahedra with the mean vertex."""
+  if len(mesh.faces) == 0:
+    return np.zeros(0)
+  x = mesh.vertices - mesh.vertices[mesh.faces].mean((0, 1))
+  a, b, c = (x[mesh.faces[:, i]] for i in range(3))
+  return np.einsum("ij,ij->i", a, np.cross(b, c)) / 6
+
+
+def degenerate_faces(mesh: Mesh) -> np.ndarray:
+  """(f,) whether a face repeats a position or has no area: none above the rounding of its edges."""
+  x = mesh.vertices[mesh.faces]
+  longest = np.max(np.sum((x - np.roll(x, 1, axis=1)) ** 2, axis=2), axis=1)
+  repeats = (x == np.roll(x, 1, axis=1)).all(2).any(1)
+  return repeats | (np.linalg.norm(face_cross(mesh), axis=1) <= 8 * _EPS * longest)
+
+
+def duplicate_faces(welded: np.ndarray) -> np.ndarray:
+  """(f,) whether an earlier face has the same three welded vertices, in any order."""
+  first, _ = topology.weld(np.sort(welded, axis=1))
+  later = np.ones(len(welded), bool)
+  later[first] = False
+  return later
+
+
+def inspect_mesh(mesh: Mesh) -> MeshReport:
+  """Measures a mesh as it stands: exact counts, and sums in float64.
+
+  >>> box = Mesh(np.array([[0., 0, 0], [1, 0, 0], [0, 1, 0], [0, 0, 1]]),
+  ...            np.array([[0, 2, 1], [0, 1, 3], [0, 3, 2], [1, 2, 3]]))
+  >>> report = inspect_mesh(box)
+  >>> report.watertight, report.components, round(report.volume, 6)
+  (True, 1, 0.166667)
+  """
+  first, group = topology.weld(mesh.vertices)
+  used = np.zeros(len(mesh.vertices), bool)
+  used[mesh.faces] = True
+  degenerate = degenerate_faces(mesh)
+  welded = group[mesh.faces]
+  faces = welded[~degenerate]
+  shared = topology.edges(faces)
+  boundary, crowded = int((shared.count == 1).sum()), int((shared.count > 2).sum())
+  pinched = len(topology.nonmanifold_vertices(faces, shared))
+  watertight = bool(len(faces)) and bool((shared.count == 2).all())
+  oriented = bool((shared.balance[shared.count == 2] == 0).all())
+  num_components, _ = topology.face_components(shared)
+  euler = len(np.unique(faces)) - len(shared.count) + len(faces)
+  closed = watertight and oriented
+  corners = mesh.vertices[used] if used.any() else np.zeros((1, 3))
+  return MeshReport(
+      vertices=len(mesh.vertices), faces=len(mesh.faces), degenerate_faces=int(degenerate.sum()),
+      duplicate_faces=int(duplicate_faces(faces).sum()), duplicate_vertices=len(mesh.vertices) - len(first),
+      unused_vertices=int((~used).sum()), components=num_components, boundary_edges=boundary,
+      nonmanifold_edges=crowded, nonmanifold_vertices=pinched, watertight=watertight,
+      manifold=crowded == 0 and pinched == 0, consistently_oriented=oriented,
+      volume=signed_volume(mesh) if closed else None, area=float(face_areas(mesh).sum()),
+      bounds=(tuple(corners.min(0).tolist()), tuple(corners.max(0).tolist())), euler=euler,
+      genus=num_components - euler // 2 if closed and pinched == 0 else None)
+
+
+def compact(mesh: Mesh, faces: np.ndarray | None = None) -> Mesh:
+  """Some faces (k, 3) of a mesh (all by default), vertices of equal position and colour merged, unused ones gone."""
+  faces = mesh.faces if faces is None else faces
+  rows = mesh.vertices if mesh.colors is None else np.concatenate([mesh.vertices, mesh.colors], 1)
+  first, group = topology.weld(rows)
+  kept, inverse = np.unique(group[faces], return_inverse=True)
+  chosen = first[kept]
+  colors = None if mesh.colors is None else mesh.colors[chosen]
+  return Mesh(mesh.vertices[chosen], inverse.reshape(-1, 3).astype(np.int64), colors)
+
+
+def repair(mesh: Mesh) -> tuple[Mesh, list[str]]:
+  """Mends what can be mended without inventing surface.
+
+  Merges vertices equal in position and colour and drops unused ones (not reported, since some formats must repeat
+  them); drops degenerate faces and all but the first of duplicate ones; flips the fewest faces that make each patch
+  consistent; turns closed components outward, save cavities (inside out and within an odd number of others).
+
+  Returns:
+    the mesh, and a note with its count for each defect.
+  """
+  notes = []
+  degenerate = degenerate_faces(mesh)
+  faces = mesh.faces[~degenerate]
+  if degenerate.any():
+    notes.append(f"{int(degenerate.sum())} degenerate faces dropped")
+  _, group = topology.weld(mesh.vertices)
+  again = duplicate_faces(group[faces])
+  faces = faces[~again]
+  if again.any():
+    notes.append(f"{int(again.sum())} duplicate faces dropped")
+  shared = topology.edges(group[faces])
+  flip, stuck = topology.consistent_flips(len(faces), shared)
+  if flip.any():
+    notes.append(f"{int(flip.sum())} faces of mixed orientation flipped")
+    faces = np.where(flip[:, None], faces[:, ::-1], faces)
+    shared = topology.edges(group[faces])
+  if stuck:
+    notes.append(f"{stuck} faces lie on one-sided surfaces: orientation left")
+  inward, count = _inward(Mesh(mesh.vertices, faces), shared)
+  if count:
+    notes.append(f"{count} closed components were inside out: {int(inward.sum())} faces flipped")
+    faces = np.where(inward[:, None], faces[:, ::-1], faces)
+  return compact(mesh, faces), notes
+
+
+def _inward(mesh: Mesh, shared: topology.Edges) -> tuple[np.ndarray, int]:
+  """(f,) faces of closed components that are inside out and no cavities, and the number of those components."""
+  num, label = topology.face_components(shared)
+  volume = np.bincount(label, _tetrahedra(mesh), num)
+  is_open = np.zeros(num, bool)
+  is_open[label[(shared.balance[shared.of_face] != 0).any(1)]] = True
+  wrong = np.flatnonzero((volume < 0) & ~is_open)
+  depth = _depths(mesh, label, num, wrong, ~is_open)
+  turn = np.zeros(num, bool)
+  turn[wrong[depth % 2 == 0]] = True
+  return turn[label], int(turn.sum())
+
+
+def _depths(mesh: Mesh, label: np.ndarray, num: int, inner: np.ndarray, closed: np.ndarray) -> np.ndarray:
+  """How many closed components hold each of the components `inner`: boxes first, then the winding number."""
+  from fields3d.geometry.distance import winding_number  # it builds on this module
+  depth = np.zeros(len(inner), np.int64)
+  if len(inner) == 0 or num == 1:
+    return depth
+  x = mesh.vertices[mesh.faces]
+  low, high = np.full((num, 3), np.inf), np.full((num, 3), -np.inf)
+  np.minimum.at(low, label, x.min(1))
+  np.maximum.at(high, label, x.max(1))
+  order = np.argsort(label, kind="stable")
+  start = np.searchsorted(label[order], np.arange(num + 1))
+  probe = x[order[start[inner]]].mean(1)
+  size = (high - low).max(1)
+  for outer in np.flatnonzero(closed & (size > size[inner].min())):
+    within = ((low[outer] < low[inner]) & (high[inner] < high[outer])).all(1)
+    if within.any():
+      faces = mesh.faces[order[start[outer]:start[outer + 1]]]
+      winding = winding_number(Mesh(mesh.vertices, faces), probe[within])
+      depth[np.flatnonzero(within)[np.abs(winding) > 0.5]] += 1
+  return depth
+
+
+def components(mesh: Mesh) -> tuple[int, np.ndarray]:
+  """Faces joined by edges, equal vertices welded: the number of sets, and the set of each face (f,)."""
+  _, group = topology.weld(mesh.vertices)
+  return topology.face_components(topology.edges(group[mesh.faces]))
+
+
+def keep_largest(mesh: Mesh) -> Mesh:
+  """The component of the largest area."""
+  num, label = components(mesh)
+  if num <= 1:
+    return mesh
+  area = np.bincount(label, face_areas(mesh), num)
+  return compact(mesh, mesh.faces[label == np.argmax(area)])
+
+
+def normalise(mesh: Mesh, to: Literal["unit_sphere", "unit_box"] = "unit_sphere",
+              margin: float = 1.03) -> tuple[Mesh, Frame]:
+  """Moves a mesh into the model frame: the centre of its bounding box to 0, then all lengths over one scale.
+
+  Args:
+    to: "unit_sphere": the farthest vertex comes to 1 / margin from 0 (DeepSDF's preprocessing, margin 1.03);
+      "unit_box": the longest half side of the box becomes 1 / margin.
+    margin: at least 1.
+
+  Returns:
+    the mesh and its frame: normalised = (world - offset) / scale.
+
+  Raises:
+    BadData: the extent of the faces' vertices is zero or not finite.
+  """
+  used = mesh.vertices[np.unique(mesh.faces)]
+  if len(used) == 0:
+    raise BadData("mesh", "has no faces", "give a mesh with faces")
+  with np.errstate(over="ignore", invalid="ignore"):
+    offset = used.min(0) / 2 + used.max(0) / 2
+    extent = np.abs(used - offset)
+    half = float(extent.max())
+    radius = half * float(np.linalg.norm(extent / half, axis=1).max()) if 0 < half < np.inf else half
+    scale = margin * (radius if to == "unit_sphere" else half)
+  if not (0 < half and np.isfinite(scale)):
+    raise BadData("mesh", f"extent is {2 * half:g}", "give a mesh of finite, non-zero size")
+  frame = Frame(tuple(offset.tolist()), scale)
+  return dataclasses.replace(mesh, vertices=(mesh.vertices - offset) / scale), frame
+
+
+def sample_surface(mesh: Mesh, n: int, rng: np.random.Generator) -> PointCloud:
+  """n points, uniform by area, with their faces' exact normals and colours interpolated from the corners.
+
+  Raises:
+    BadData: the mesh has no area.
+
+  Source: Osada et al. 2002, Shape distributions, section 4.1 (uniform points in a triangle).
+  """
+  area = face_areas(mesh)
+  total = np.cumsum(area)
+  if not (len(area) and 0 < total[-1] < np.inf):
+    raise BadData("mesh", "has no finite, non-zero area", "give a mesh with an area")
+  face = np.minimum(np.searchsorted(total, rng.random(n) * total[-1], side="right"), len(area) - 1)
+  root, along = np.sqrt(rng.random(n)), rng.random(n)
+  weights = np.stack([1 - root, root * (1 - along), root * along], 1)
+  corners = mesh.faces[face]
+  points = np.einsum("ni,nij->nj", weights, mesh.vertices[corners])
+  colors = None
+  if mesh.colors is not None:
+    colors = np.rint(np.einsum("ni,nij->nj", weights, mesh.colors[corners].astype(np.float64))).astype(np.uint8)
+  return PointCloud(points, face_normals(mesh)[face], colors)
