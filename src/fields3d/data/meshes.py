@@ -20,7 +20,8 @@ from fields3d.data.mesh_off import read_off
 from fields3d.data.mesh_ply import read_ply, read_ply_points
 from fields3d.data.mesh_stl import read_stl
 from fields3d.data.npz import read_npz
-from fields3d.geometry.meshes import inspect_mesh, repair
+from fields3d.geometry.meshes import inspect_mesh
+from fields3d.geometry.repair import repair
 
 READERS: dict[str, Callable[[MeshFile], Mesh]] = {
     ".obj": read_obj,

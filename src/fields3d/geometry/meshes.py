@@ -1,4 +1,4 @@
-"""Triangle meshes: what they are (`inspect_mesh`), mending, normalising, sampling. float64 and vectorised throughout.
+"""Triangle meshes: what they are (`inspect_mesh`), components, normalising, sampling. float64 and vectorised throughout.
 
 Topology is judged with equal vertices welded; see `topology`.
 """
@@ -20,6 +20,7 @@ _EPS = np.finfo(np.float64).eps
 class MeshReport:
   """What a mesh is. Counts of edges, vertices and components are of the surface without degenerate faces.
 
+  duplicate_faces, opposite_faces: faces with an earlier one's corners, in its orientation or the opposite.
   duplicate_vertices: vertices at the position of an earlier one. components: sets of faces joined by edges.
   watertight: every edge has exactly two faces. manifold: no edge of three faces or more, one fan around each vertex.
   consistently_oriented: the two faces of every such edge run it in opposite directions. volume: signed, None unless
@@ -30,6 +31,7 @@ class MeshReport:
   faces: int
   degenerate_faces: int
   duplicate_faces: int
+  opposite_faces: int
   duplicate_vertices: int
   unused_vertices: int
   components: int
@@ -84,16 +86,11 @@ def face_normals(mesh: Mesh) -> np.ndarray:
 
 def signed_volume(mesh: Mesh) -> float:
   """The volume inside a closed mesh, negative where it is inside out (divergence theorem about the mean vertex)."""
-  return float(_tetrahedra(mesh).sum())
-
-
-def _tetrahedra(mesh: Mesh) -> np.ndarray:
-  """(f,) signed volumes of the faces' tetrahedra with the mean vertex."""
   if len(mesh.faces) == 0:
-    return np.zeros(0)
+    return 0.0
   x = mesh.vertices - mesh.vertices[mesh.faces].mean((0, 1))
   a, b, c = (x[mesh.faces[:, i]] for i in range(3))
-  return np.einsum("ij,ij->i", a, np.cross(b, c)) / 6
+  return float(np.einsum("ij,ij->", a, np.cross(b, c)) / 6)
 
 
 def degenerate_faces(mesh: Mesh) -> np.ndarray:
@@ -104,12 +101,18 @@ def degenerate_faces(mesh: Mesh) -> np.ndarray:
   return repeats | (np.linalg.norm(face_cross(mesh), axis=1) <= 8 * _EPS * longest)
 
 
-def duplicate_faces(welded: np.ndarray) -> np.ndarray:
-  """(f,) whether an earlier face has the same three welded vertices, in any order."""
-  first, _ = topology.weld(np.sort(welded, axis=1))
-  later = np.ones(len(welded), bool)
-  later[first] = False
-  return later
+def repeated_faces(welded: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+  """Which faces (f, 3) of welded vertices repeat an earlier one's corners: in its orientation, and in the opposite.
+
+  >>> same, opposite = repeated_faces(np.array([[0, 1, 2], [1, 2, 0], [2, 1, 0]]))
+  >>> same.tolist(), opposite.tolist()
+  ([False, True, False], [False, False, True])
+  """
+  turned = np.take_along_axis(welded, (np.argmin(welded, 1)[:, None] + np.arange(3)) % 3, 1)
+  first, first_any = topology.weld(turned)[0], topology.weld(np.sort(welded, 1))[0]
+  same, again = np.ones(len(welded), bool), np.ones(len(welded), bool)
+  same[first], again[first_any] = False, False
+  return same, again & ~same
 
 
 def inspect_mesh(mesh: Mesh) -> MeshReport:
@@ -127,6 +130,7 @@ def inspect_mesh(mesh: Mesh) -> MeshReport:
   degenerate = degenerate_faces(mesh)
   welded = group[mesh.faces]
   faces = welded[~degenerate]
+  same, opposite = repeated_faces(faces)
   shared = topology.edges(faces)
   boundary, crowded = int((shared.count == 1).sum()), int((shared.count > 2).sum())
   pinched = len(topology.nonmanifold_vertices(faces, shared))
@@ -138,7 +142,7 @@ def inspect_mesh(mesh: Mesh) -> MeshReport:
   corners = mesh.vertices[used] if used.any() else np.zeros((1, 3))
   return MeshReport(
       vertices=len(mesh.vertices), faces=len(mesh.faces), degenerate_faces=int(degenerate.sum()),
-      duplicate_faces=int(duplicate_faces(faces).sum()), duplicate_vertices=len(mesh.vertices) - len(first),
+      duplicate_faces=int(same.sum()), opposite_faces=int(opposite.sum()), duplicate_vertices=len(mesh.vertices) - len(first),
       unused_vertices=int((~used).sum()), components=num_components, boundary_edges=boundary,
       nonmanifold_edges=crowded, nonmanifold_vertices=pinched, watertight=watertight,
       manifold=crowded == 0 and pinched == 0, consistently_oriented=oriented,
@@ -156,77 +160,6 @@ def compact(mesh: Mesh, faces: np.ndarray | None = None) -> Mesh:
   chosen = first[kept]
   colors = None if mesh.colors is None else mesh.colors[chosen]
   return Mesh(mesh.vertices[chosen], inverse.reshape(-1, 3).astype(np.int64), colors)
-
-
-def repair(mesh: Mesh) -> tuple[Mesh, list[str]]:
-  """Mends what can be mended without inventing surface.
-
-  Merges vertices equal in position and colour and drops unused ones (not reported, since some formats must repeat
-  them); drops degenerate faces and all but the first of duplicate ones; flips the fewest faces that make each patch
-  consistent; turns closed components outward, save cavities (inside out and within an odd number of others).
-
-  Returns:
-    the mesh, and a note with its count for each defect.
-  """
-  notes = []
-  degenerate = degenerate_faces(mesh)
-  faces = mesh.faces[~degenerate]
-  if degenerate.any():
-    notes.append(f"{int(degenerate.sum())} degenerate faces dropped")
-  _, group = topology.weld(mesh.vertices)
-  again = duplicate_faces(group[faces])
-  faces = faces[~again]
-  if again.any():
-    notes.append(f"{int(again.sum())} duplicate faces dropped")
-  shared = topology.edges(group[faces])
-  flip, stuck = topology.consistent_flips(len(faces), shared)
-  if flip.any():
-    notes.append(f"{int(flip.sum())} faces of mixed orientation flipped")
-    faces = np.where(flip[:, None], faces[:, ::-1], faces)
-    shared = topology.edges(group[faces])
-  if stuck:
-    notes.append(f"{stuck} faces lie on one-sided surfaces: orientation left")
-  inward, count = _inward(Mesh(mesh.vertices, faces), shared)
-  if count:
-    notes.append(f"{count} closed components were inside out: {int(inward.sum())} faces flipped")
-    faces = np.where(inward[:, None], faces[:, ::-1], faces)
-  return compact(mesh, faces), notes
-
-
-def _inward(mesh: Mesh, shared: topology.Edges) -> tuple[np.ndarray, int]:
-  """(f,) faces of closed components that are inside out and no cavities, and the number of those components."""
-  num, label = topology.face_components(shared)
-  volume = np.bincount(label, _tetrahedra(mesh), num)
-  is_open = np.zeros(num, bool)
-  is_open[label[(shared.balance[shared.of_face] != 0).any(1)]] = True
-  wrong = np.flatnonzero((volume < 0) & ~is_open)
-  depth = _depths(mesh, label, num, wrong, ~is_open)
-  turn = np.zeros(num, bool)
-  turn[wrong[depth % 2 == 0]] = True
-  return turn[label], int(turn.sum())
-
-
-def _depths(mesh: Mesh, label: np.ndarray, num: int, inner: np.ndarray, closed: np.ndarray) -> np.ndarray:
-  """How many closed components hold each of the components `inner`: boxes first, then the winding number."""
-  from fields3d.geometry.distance import winding_number  # it builds on this module
-  depth = np.zeros(len(inner), np.int64)
-  if len(inner) == 0 or num == 1:
-    return depth
-  x = mesh.vertices[mesh.faces]
-  low, high = np.full((num, 3), np.inf), np.full((num, 3), -np.inf)
-  np.minimum.at(low, label, x.min(1))
-  np.maximum.at(high, label, x.max(1))
-  order = np.argsort(label, kind="stable")
-  start = np.searchsorted(label[order], np.arange(num + 1))
-  probe = x[order[start[inner]]].mean(1)
-  size = (high - low).max(1)
-  for outer in np.flatnonzero(closed & (size > size[inner].min())):
-    within = ((low[outer] < low[inner]) & (high[inner] < high[outer])).all(1)
-    if within.any():
-      faces = mesh.faces[order[start[outer]:start[outer + 1]]]
-      winding = winding_number(Mesh(mesh.vertices, faces), probe[within])
-      depth[np.flatnonzero(within)[np.abs(winding) > 0.5]] += 1
-  return depth
 
 
 def components(mesh: Mesh) -> tuple[int, np.ndarray]:
