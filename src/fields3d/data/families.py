@@ -22,8 +22,8 @@ from fields3d.geometry.primitives import (
   complement,
   cup,
   cylinder,
-  elongate,
   ellipsoid,
+  elongate,
   intersection,
   mirror,
   offset,
@@ -94,7 +94,7 @@ def _chair(p: Parameters) -> list[Part]:
     leg = mirror({
         "round": translate(cylinder(r, h / 2, rounding=0.02), (x, h / 2, z)),
         "square": translate(rounded_box((r, h / 2, r), 0.015), (x, h / 2, z)),
-        "splayed": round_cone((x - 0.05, h, z - 0.05), (x + 0.05, 0.8 * r, z + 0.03), 1.15 * r, 0.8 * r),
+        "splayed": round_cone((x - 0.05, h + min(0, t - 1.3 * r), z - 0.05), (x + 0.05, 0.8 * r, z + 0.03), 1.15 * r, 0.8 * r),
     }[p["legs"]], "xz")
   parts.append(Part("legs", leg, p["wood"]))
   parts += _chair_back(p["back"], w, p["back_height"], p["wood"], p["fabric"], (0, h, 0.05 - d), p["back_tilt"])
@@ -151,7 +151,7 @@ def _table(p: Parameters) -> list[Part]:
   leg = {
       "round": translate(cylinder(r, h / 2, rounding=0.02), (x, h / 2, z)),
       "square": translate(rounded_box((r, h / 2, r), 0.015), (x, h / 2, z)),
-      "splayed": round_cone((x - 0.1, h, z - 0.06), (x, 0.8 * r, z), 1.2 * r, 0.8 * r),
+      "splayed": round_cone((x - 0.1, h + min(0, t - 1.3 * r), z - 0.06), (x, 0.8 * r, z), 1.2 * r, 0.8 * r),
   }[p["legs"]]
   parts.append(Part("legs", mirror(leg, "xz"), p["frame"]))
   if p["shelf"]:
@@ -171,18 +171,21 @@ def _lamp(p: Parameters) -> list[Part]:
   if p["kind"] == "desk":
     elbow, head = (-0.32, 0.15 + 0.5 * p["height"], 0), (0.18, 0.1 + 0.95 * p["height"], 0)
     arm = union(capsule((-0.05, 0.08, 0), elbow, r), capsule(elbow, head, r))
-    place: Callable[[Sdf], Sdf] = lambda f: translate(  # noqa: E731
-        rotate(translate(f, (0, 0.03 - half, 0)), "z", p["tilt"]), head)
+    pivot, turn, at = (0, 0.03 - half, 0), p["tilt"], head
     joints = Part("joints", union(translate(sphere(1.5 * r), elbow), translate(sphere(1.5 * r), head)), p["accent"])
     stem = [Part("stem", arm, p["metal"]), joints]
   else:
     y = p["height"] + 0.1
-    place = lambda f: translate(f, (0, y, 0))  # noqa: E731
+    pivot, turn, at = (0, 0, 0), 0.0, (0, y, 0)
     stem = [Part("stem", translate(cylinder(r, (y + half) / 2 - 0.02), (0, (y + half) / 2 - 0.02, 0)), p["metal"])]
     if p["kind"] == "vase":
       tall = 0.36 * (y - half)
       body = ellipsoid((min(0.9 * base, 0.3), tall, min(0.9 * base, 0.3)))
       stem.append(Part("body", translate(body, (0, 0.06 + 0.9 * tall, 0)), p["accent"]))
+
+  def place(sdf: Sdf) -> Sdf:
+    return translate(rotate(translate(sdf, pivot), "z", turn), at)
+
   return [Part("base", foot, p["metal"]), *stem, Part("shade", place(shade), p["fabric"], [(place(trim), p["accent"])]),
           Part("bulb", place(bulb), GLOW)]
 
@@ -207,7 +210,10 @@ def _plane(p: Parameters) -> list[Part]:
   parts = [Part("fuselage", hull, CREAM, [stripe, *windows, cockpit])]
   root, tip = p["chord"], max(0.17, p["chord"] * p["taper"])
   level = {"low": -0.45, "high": 0.7}[p["wing"]] * r
-  place: Callable[[Sdf], Sdf] = lambda f: mirror(translate(rotate(f, "z", lift), (0, level, 0.08)), "x")  # noqa: E731
+
+  def place(sdf: Sdf) -> Sdf:
+    return mirror(translate(rotate(sdf, "z", lift), (0, level, 0.08)), "x")
+
   tips = translate(box((0.14, 1, 2)), (span, 0, 0))
   parts.append(Part("wings", place(_wing(root, tip, span, p["sweep"], 0.037)), p["body"], [(place(tips), p["accent"])]))
   fin_root, height = 0.3, p["tail_height"]
@@ -233,7 +239,7 @@ def _plane(p: Parameters) -> list[Part]:
 
 def _car(p: Parameters) -> list[Part]:
   half, w, wheel = p["length"] / 2, p["width"] / 2, p["wheel_radius"]
-  low, high = 0.75 * wheel, 0.75 * wheel + p["body_height"]
+  low, high = 0.75 * wheel, 1.85 * wheel + p["fender_height"]
   hood = high - {"sedan": 0.05, "hatchback": 0.07, "coupe": 0.08, "van": 0.03, "pickup": 0.03}[p["body"]]
   side = ((-half, low), (-half, high - 0.06), (0.04 - half, high), (0.35 * half, high), (half - 0.04, hood - 0.03),
           (half, hood - 0.1), (half, low))
@@ -241,7 +247,8 @@ def _car(p: Parameters) -> list[Part]:
                               "coupe": (-0.8, 0.42, 0.3, 0.3), "van": (-0.95, 0.03, 0.66, 0.22),
                               "pickup": (-0.12, 0.06, 0.5, 0.2)}[p["body"]]
   roof = high + p["cabin_height"]
-  cabin = ((rear * half, high - 0.03), (rear * half + rake, roof), (front * half - slope, roof), (front * half, high - 0.03))
+  cabin = ((rear * half, low + 0.07), (rear * half, high - 0.03), (rear * half + rake, roof),
+           (front * half - slope, roof), (front * half, high - 0.03), (front * half, low + 0.07))
   frame = complement(permute(prism(cabin, 2.0), "zyx"))
   pillar = translate(box((1, 1, 0.028)), (0, high, (rear + front) / 2 * half + (rake - slope) / 2))
   flank = mirror(translate(box((0.5, 2, 3)), (0.86 * w + 0.48, 0, 0)), "x")
@@ -292,7 +299,7 @@ def _mug(p: Parameters) -> list[Part]:
   handle = translate(rotate(loop, "z", -lean), ((bottom + top) / 2 - 0.01, 0, 0))
   parts = [Part("cup", vessel, p["glaze"], [*decor, (inside, p["inner"])]), Part("handle", handle, p["accent"])]
   if p["saucer"]:
-    parts.append(Part("saucer", translate(cylinder(1.45 * top, 0.045, rounding=0.035), (0, -half - 0.03, 0)), p["accent"]))
+    parts.append(Part("saucer", translate(cylinder(1.45 * top, 0.045, rounding=0.035), (0, -half, 0)), p["accent"]))
   return parts
 
 
@@ -321,7 +328,7 @@ FAMILIES: dict[str, Family] = {
         "accent": Choice(PAINT)}, _plane),
     "car": Family({
         "body": Choice(("sedan", "hatchback", "coupe", "van", "pickup")), "length": Uniform(1.65, 1.9),
-        "width": Uniform(0.7, 0.84), "body_height": Uniform(0.24, 0.32), "cabin_height": Uniform(0.24, 0.33),
+        "width": Uniform(0.7, 0.84), "fender_height": Uniform(0.08, 0.15), "cabin_height": Uniform(0.24, 0.33),
         "wheel_radius": Uniform(0.17, 0.22), "wheelbase": Uniform(0.56, 0.66), "spoiler": Choice((False, True)),
         "paint": Choice(PAINT)}, _car),
     "mug": Family({
