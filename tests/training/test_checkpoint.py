@@ -47,8 +47,8 @@ def assert_bit_equal(got, want):
   assert jax.tree.structure(got) == jax.tree.structure(want)
   for a, b in zip(jax.tree.leaves(got), jax.tree.leaves(want), strict=True):
     assert a.dtype == b.dtype and a.shape == np.shape(b)
-    a, b = (jax.random.key_data(x) if is_key(x) else x for x in (a, b))
-    assert np.asarray(a).tobytes() == np.asarray(b).tobytes()
+    x, y = (np.asarray(jax.random.key_data(leaf) if is_key(leaf) else leaf) for leaf in (a, b))
+    assert x.tobytes() == y.tobytes()
 
 
 @pytest.fixture
@@ -245,7 +245,7 @@ def test_a_nonfinite_checkpoint_is_restored_only_on_request(tmp_path, monkeypatc
     with monkeypatch.context() as patch:
       patch.setattr(checkpoint, "first_nonfinite", lambda tree: None)
       checkpoints.save(1, tree, blocking=True)
-    with pytest.raises(BadData, match="state/w holds 1 non-finite.*--allow-nonfinite"):
+    with pytest.raises(BadData, match=r"state/w holds 1 non-finite.*--allow-nonfinite"):
       checkpoints.restore(abstract_of(tree))
     assert_bit_equal(checkpoints.restore(abstract_of(tree), allow_nonfinite=True)[1], tree)
 
@@ -274,7 +274,7 @@ def test_a_sharded_save_restores_on_another_topology(tmp_path):
   with Checkpoints(tmp_path) as checkpoints:
     checkpoints.save(1, tree)
     for place in (SingleDeviceSharding(devices[2]), NamedSharding(pair, P(None, "d")), NamedSharding(four, P())):
-      keys = place if not place.num_devices == 2 else NamedSharding(pair, P())
+      keys = place if place.num_devices != 2 else NamedSharding(pair, P())
       abstract = {"state": {name: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=keys if name == "key" else place)
                             for name, a in tree["state"].items()}}
       _, got = checkpoints.restore(abstract)
@@ -292,7 +292,7 @@ def test_a_nan_in_a_shard_of_a_later_device_is_seen(tmp_path):
 def test_a_pickle_is_never_opened(tmp_path):
   path = tmp_path / "model.pth"
   path.write_bytes(b"\x80\x04cposix\nsystem\n")
-  with pytest.raises(BadData, match="pickled weights can run code.*give a run directory"):
+  with pytest.raises(BadData, match=r"pickled weights can run code.*give a run directory"):
     restore(path)
 
 

@@ -1,6 +1,7 @@
 """What a run says: metrics.jsonl always, TensorBoard, a progress bar or plain lines, and environment.json."""
 
 import atexit
+import contextlib
 import datetime
 import importlib.metadata
 import json
@@ -231,13 +232,6 @@ def read_metrics(workdir: str | os.PathLike) -> dict[str, np.ndarray]:
 def environment() -> dict:
   """Where and with what a run is made: versions, devices, machine, code. The host's name is left out."""
   import jax
-  packages = {}
-  for requirement in importlib.metadata.requires("fields3d") or ():
-    name = re.match(r"[\w.-]+", requirement).group()
-    try:
-      packages[name] = importlib.metadata.version(name)
-    except importlib.metadata.PackageNotFoundError:
-      continue
   cores = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count()
   return {
       "time": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
@@ -246,7 +240,7 @@ def environment() -> dict:
       "git": _git(),
       "python": platform.python_version(),
       "platform": platform.platform(),
-      "packages": packages,
+      "packages": _packages(),
       "devices": {"backend": jax.default_backend(), "kinds": sorted({d.device_kind for d in jax.devices()}),
                   "count": jax.device_count(), "processes": jax.process_count()},
       "cpu": {"model": _cpu_model(), "cores": cores,
@@ -257,6 +251,17 @@ def environment() -> dict:
 def write_environment(workdir: str | os.PathLike) -> None:
   """Writes environment.json of the run directory, as of the latest start."""
   strict_json.write(pathlib.Path(workdir) / "environment.json", environment())
+
+
+def _packages() -> dict[str, str]:
+  """The installed version of each requirement; empty where fields3d itself runs uninstalled."""
+  versions = {}
+  with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+    for requirement in importlib.metadata.requires("fields3d") or ():
+      name = re.match(r"[\w.-]+", requirement).group()
+      with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+        versions[name] = importlib.metadata.version(name)
+  return versions
 
 
 def _cpu_model() -> str:
@@ -272,7 +277,8 @@ def _git() -> dict | None:
   here = pathlib.Path(__file__).resolve()
 
   def git(*words):
-    return subprocess.run(["git", *words], cwd=here.parent, capture_output=True, text=True, timeout=20, check=True).stdout
+    return subprocess.run(["git", *words], cwd=here.parent, capture_output=True, text=True, timeout=20,
+                          check=True).stdout
 
   try:
     git("ls-files", "--error-unmatch", here.name)

@@ -1,0 +1,91 @@
+"""Draw new shapes from a trained run and write each as a mesh file.
+
+Codes are drawn from the distribution that the run's task has fitted (its predict function `sample`), decoded by `sdf`
+and, where there is one, `color`. The same run, step, --num and --seed give the same shapes. A draw without a surface in
+the box is reported and not written. samples.json beside the files says which seed and step they are of.
+
+examples:
+  fields3d sample runs/quickstart --num 8 --seed 1 --out shapes
+  fields3d sample runs/quickstart --num 2 --resolution 256 --format ply --step 2000
+"""
+
+import argparse
+import pathlib
+
+from fields3d.commands.options import existing_dir, non_negative_int, seed, whole
+
+HELP = "draw new shapes from a trained run and write their meshes"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+  parser.add_argument("workdir", type=existing_dir, metavar="DIR", help="the run directory")
+  parser.add_argument("--num", type=whole(1, 100_000), default=4, metavar="N",
+                      help="shapes to draw (default %(default)s)")
+  parser.add_argument("--seed", type=seed, default=0, metavar="S", help="seed of the draw (default %(default)s)")
+  parser.add_argument("--out", type=pathlib.Path, metavar="DIR", help="where to write (default DIR/samples)")
+  parser.add_argument("--resolution", type=whole(8, 4096), metavar="R",
+                      help="grid nodes per axis (default: the config's extract_resolution)")
+  parser.add_argument("--format", choices=("glb", "ply", "obj"), default="glb",
+                      help="file format (default %(default)s)")
+  parser.add_argument("--step", type=non_negative_int, metavar="K",
+                      help="a checkpoint's step (default: the newest sound one)")
+
+
+def run(args: argparse.Namespace) -> int:
+  import jax
+
+  from fields3d.commands.rundir import open_run
+  from fields3d.core.task import lookup
+
+  opened = open_run(args.workdir, step=args.step)
+  draw = lookup(opened.predict, "sample", f"{args.workdir}: the task cannot be sampled")
+  codes = draw(jax.random.key(args.seed), args.num)
+  out = args.out or args.workdir / "samples"
+  resolution = args.resolution or opened.config.get("extract_resolution", 128)
+  facts = {"seed": args.seed, "step": opened.step, "resolution": resolution}
+  rows = [_write_shape(opened.predict, codes[i], out / f"{i:04d}.{args.format}", {**facts, "index": i})
+          for i in range(args.num)]
+  return _report(out, {"run": str(args.workdir), "num": args.num, **facts}, rows)
+
+
+def _write_shape(predict, z, path: pathlib.Path, facts: dict) -> dict:
+  """Extracts and writes the shape of a code; returns its row of the table."""
+  import numpy as np
+
+  from fields3d.core.errors import BadData
+  from fields3d.core.task import lookup
+  from fields3d.core.types import Field
+  from fields3d.extraction.export import export
+  from fields3d.extraction.sparse import extract
+
+  sdf, color = lookup(predict, "sdf", "sample"), predict.get("color")
+  box = np.array([[-1.0] * 3, [1.0] * 3])
+  field = Field(lambda x: sdf(x, z), box, None if color is None else lambda x: color(x, z))
+  row = {"index": facts["index"], "file": None, "vertices": 0, "faces": 0}
+  try:
+    mesh, _ = extract(field, facts["resolution"])
+  except BadData as e:
+    return {**row, "problem": e.what}
+  export(mesh, path, path.suffix[1:], extras=facts)
+  return {**row, "file": path.name, "vertices": len(mesh.vertices), "faces": len(mesh.faces)}
+
+
+def _report(out: pathlib.Path, facts: dict, rows: list[dict]) -> int:
+  """Prints the table and writes samples.json; a fault if no draw has a surface."""
+  from rich.console import Console
+  from rich.table import Table
+
+  from fields3d.core import strict_json
+  from fields3d.core.errors import BadData
+
+  drawn = [row for row in rows if row["file"]]
+  if not drawn:
+    raise BadData(out, f"none of the {len(rows)} draws has a surface", "train longer, or try another --seed")
+  strict_json.write(out / "samples.json", {**facts, "shapes": rows})
+  table = Table("shape", "file", "vertices", "faces")
+  for row in rows:
+    table.add_row(str(row["index"]), str(out / row["file"]) if row["file"] else row["problem"], str(row["vertices"]),
+                  str(row["faces"]))
+  Console().print(table)
+  print(f"{len(drawn)} of {len(rows)} shapes of step {facts['step']}, seed {facts['seed']}, are in {out}")
+  return 0
