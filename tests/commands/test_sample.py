@@ -1,0 +1,52 @@
+"""Sampling: the same seed gives the same files, and a draw without a surface is said, not written."""
+
+import argparse
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+from fields3d.commands import main, rundir
+from fields3d.training.logging import read_json
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch):
+  """A run of spheres whose radius is the code; sampled radii below 0 have no surface."""
+  workdir = tmp_path / "run"
+  workdir.mkdir()
+  predict = {"sample": lambda key, num: jax.random.uniform(key, (num, 1), minval=-0.3, maxval=0.8),
+             "sdf": lambda x, z: jnp.linalg.norm(x, axis=-1) - z[0],
+             "color": lambda x, z: jnp.broadcast_to(jnp.asarray([1.0, 0.5, 0.0]), x.shape)}
+  opened = argparse.Namespace(workdir=workdir, config={"extract_resolution": 16}, step=7, predict=predict)
+  monkeypatch.setattr(rundir, "open_run", lambda workdir, step=None: opened)
+  return opened
+
+
+def test_the_same_seed_gives_the_same_files(run, tmp_path, capsys):
+  for out in ("a", "b"):
+    assert main.main(["sample", str(run.workdir), "--num", "6", "--seed", "3", "--out", str(tmp_path / out)]) == 0
+  text = capsys.readouterr().out
+  first = read_json(tmp_path / "a" / "samples.json")
+  assert first["seed"] == 3 and first["step"] == 7 and first["resolution"] == 16 and len(first["shapes"]) == 6
+  files = [row["file"] for row in first["shapes"] if row["file"]]
+  assert 0 < len(files) < 6 and f"{len(files)} of 6 shapes of step 7, seed 3" in text
+  assert sorted(p.name for p in (tmp_path / "a").iterdir()) == sorted([*files, "samples.json"])
+  for name in files:
+    assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
+
+
+@pytest.mark.parametrize("suffix", ["glb", "ply", "obj"])
+def test_every_format_lands_in_the_run_directory_by_default(run, suffix):
+  assert main.main(["sample", str(run.workdir), "--format", suffix, "--num", "2", "--resolution", "12"]) == 0
+  assert list((run.workdir / "samples").glob(f"*.{suffix}"))
+  assert read_json(run.workdir / "samples" / "samples.json")["resolution"] == 12
+
+
+def test_no_surface_at_all_is_exit_65_and_no_sampler_is_exit_2(run, capsys):
+  run.predict["sdf"] = lambda x, z: jnp.linalg.norm(x, axis=-1) + 1
+  assert main.main(["sample", str(run.workdir), "--num", "1"]) == 65
+  assert "none of the 1 draws has a surface" in capsys.readouterr().err
+  del run.predict["sample"]
+  assert main.main(["sample", str(run.workdir)]) == 2
+  assert "predicts no 'sample'" in capsys.readouterr().err
