@@ -66,7 +66,7 @@ def _read_text(file: MeshFile) -> np.ndarray:
     raise file.fault("no faces found", "give a mesh with faces; check that it is an STL file")
   if closed < opened:
     raise file.fault(f"{opened} solid, {closed} endsolid", "the file is cut off: fetch or export it again")
-  if loop_starts != list(range(0, len(rows), 3)):
+  if len(rows) % 3 or loop_starts != list(range(0, len(rows), 3)):
     raise file.fault(f"{len(loop_starts)} facets and {len(rows)} vertices: every facet has three",
                      "the file is cut off or holds polygons: export it again as triangles")
   file.check_count(len(rows), "vertex")

@@ -23,7 +23,7 @@ MAX_HEADER = 10_000
 MAX_MEMBERS = 1_000
 MAX_BYTES = 4 << 30
 MAX_RATIO = 100
-SMALL = 1 << 20  # bytes up to which any ratio is harmless
+SMALL = 1 << 20  # bytes that may come out of any archive, whatever the ratio
 CHUNK = 1 << 20
 KINDS = "fiub"
 REMEDY = "write it again with numpy.savez"
@@ -52,7 +52,7 @@ def read_npz(path: str | os.PathLike, names: Iterable[str] | None = None,
 
   Raises:
     BadData: an empty, truncated or damaged file, a member that is not a plain array, an encrypted or nested or
-      overlapping one, a compression ratio above 100, or more than `max_bytes`.
+      overlapping one, more than 100 bytes out of one, or more than `max_bytes`.
     MissingInput: no such file.
   """
   path = pathlib.Path(path)
@@ -66,7 +66,7 @@ def read_npz(path: str | os.PathLike, names: Iterable[str] | None = None,
         wanted = list(members) if names is None else list(names)
         if missing := [name for name in wanted if name not in members]:
           raise BadData(path, f"has no array {missing[0]!r}, only {', '.join(sorted(members)) or 'none'}", REMEDY)
-        left = min(max_bytes, available_memory())
+        left = min(max_bytes, available_memory(), SMALL + MAX_RATIO * size)
         arrays = {}
         for name in wanted:
           arrays[name] = _read_member(path, archive, members[name], left)
@@ -145,10 +145,8 @@ def _read_member(path: pathlib.Path, archive: zipfile.ZipFile, info: zipfile.Zip
       raise BadData(path, f"{info.filename}: says {header.num_bytes} bytes of array, has "
                           f"{info.file_size - header.length}", REMEDY)
     if total > limit:
-      raise BadData(path, f"{info.filename}: {total} bytes exceed the cap of {limit}", "split it")
-    if total > SMALL and total > MAX_RATIO * info.compress_size:
-      raise BadData(path, f"{info.filename}: {total} bytes out of {info.compress_size}, above {MAX_RATIO} to 1",
-                    "write it uncompressed if it is genuine")
+      raise BadData(path, f"{info.filename}: {total} bytes exceed the cap of {limit} that are left to the archive",
+                    f"split it, or write it uncompressed: at most {MAX_RATIO} to 1 is taken out of a file")
     data = np.empty(header.num_bytes, np.uint8)
     done = 0
     while done < len(data) and (chunk := f.read(min(CHUNK, len(data) - done))):

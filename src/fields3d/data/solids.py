@@ -157,13 +157,16 @@ def surface_points(mesh: Mesh, solid: Solid, num: int, rng: np.random.Generator)
 
 
 def _march(grid: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-  """Vertices in grid units and outward faces of the zero set: PyMCubes, or scikit-image where that has no wheel."""
+  """Vertices in grid units and outward faces of the zero set: by PyMCubes, or scikit-image where that has no wheel.
+
+  scikit-image's default table, `lewiner`, leaves some meshes open; `lorensen` closes all.
+  """
   try:
     import mcubes
   except ImportError:
     from skimage import measure
-    vertices, faces, _, _ = measure.marching_cubes(grid, 0.0, allow_degenerate=False)
-    return vertices.astype(np.float64), faces.astype(np.int64)
+    vertices, faces, _, _ = measure.marching_cubes(-grid, 0.0, method="lorensen")
+    return vertices.astype(np.float64), faces.astype(np.int64)[:, ::-1]
   vertices, faces = mcubes.marching_cubes(-grid, 0.0)
   return vertices, faces.astype(np.int64)
 

@@ -1,6 +1,7 @@
 """Mending meshes without inventing surface: degenerate and repeated faces, inner walls, orientation."""
 
 import numpy as np
+from scipy.spatial import cKDTree
 
 from fields3d.core.types import Mesh
 from fields3d.geometry import topology
@@ -160,11 +161,14 @@ def _depths(mesh: Mesh, label: np.ndarray, num: int, inner: np.ndarray, closed: 
   order = np.argsort(label, kind="stable")
   start = np.searchsorted(label[order], np.arange(num + 1))
   probe = x[order[start[inner]]].mean(1)
-  size = (high - low).max(1)
-  for outer in np.flatnonzero(closed & (size > size[inner].min())):
-    within = ((low[outer] < low[inner]) & (high[inner] < high[outer])).all(1)
-    if within.any():
-      faces = mesh.faces[order[start[outer]:start[outer + 1]]]
-      winding = winding_number(Mesh(mesh.vertices, faces), probe[within])
-      depth[np.flatnonzero(within)[np.abs(winding) > 0.5]] += 1
+  outer = np.flatnonzero(closed)
+  middle, reach = low / 2 + high / 2, (high - low).max(1) / 2
+  near = cKDTree(middle[inner]).query_ball_point(middle[outer], reach[outer], p=np.inf)
+  for candidate, found in zip(outer, near, strict=True):
+    found = np.asarray(found, np.int64)
+    box = inner[found]
+    found = found[((low[candidate] < low[box]) & (high[box] < high[candidate])).all(1)]
+    if len(found):
+      faces = mesh.faces[order[start[candidate]:start[candidate + 1]]]
+      depth[found[np.abs(winding_number(Mesh(mesh.vertices, faces), probe[found])) > 0.5]] += 1
   return depth

@@ -1,0 +1,157 @@
+"""Look into a mesh file, a run directory or a checkpoint, and say what is wrong with it.
+
+mesh: what the file holds, and what becomes of it once mended (repeated faces, orientation...). run: its config, its
+last metrics, its checkpoints. checkpoint: every file against the manifest's sha256; PATH is one step, a directory of
+steps, or a run. A damaged checkpoint ends with exit code 65, and so does a mesh with warnings if --strict is given.
+
+examples:
+  fields3d inspect mesh bunny.obj
+  fields3d inspect mesh bunny.obj --json | python -m json.tool
+  fields3d inspect checkpoint runs/quickstart
+"""
+
+import argparse
+import json
+import pathlib
+from collections.abc import Mapping
+from typing import Any
+
+from fields3d.core.errors import BadData, MissingInput
+
+HELP = "look into a mesh, a run or a checkpoint"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+  parser.add_argument("kind", choices=("mesh", "run", "checkpoint"), help="what PATH is")
+  parser.add_argument("path", type=pathlib.Path, metavar="PATH", help="a mesh file, a run directory, or a checkpoint")
+  parser.add_argument("--json", action="store_true", help="print one JSON object")
+  parser.add_argument("--strict", action="store_true", help="mesh: warnings are faults")
+
+
+def run(args: argparse.Namespace) -> int:
+  look = {"mesh": _mesh, "run": _run, "checkpoint": _checkpoint}[args.kind]
+  found = look(args.path, args.strict)
+  if args.json:
+    print(json.dumps(found, indent=2, allow_nan=False))
+  else:
+    {"mesh": _print_mesh, "run": _print_run, "checkpoint": _print_checkpoint}[args.kind](found)
+  damaged = [step for step in found.get("steps", []) if step["problems"]] if args.kind == "checkpoint" else []
+  if damaged:
+    raise BadData(args.path, f"{len(damaged)} of {len(found['steps'])} checkpoints are damaged",
+                  "training resumes from the newest sound one")
+  return 0
+
+
+def _mesh(path: pathlib.Path, strict: bool) -> dict[str, Any]:
+  """The report of the file as it stands and once mended, and the warnings."""
+  from fields3d.data.meshes import parse_mesh, read_mesh
+  from fields3d.geometry.meshes import inspect_mesh
+  from fields3d.geometry.repair import repair
+  if strict:
+    read_mesh(path, strict=True)
+  mesh, warnings = parse_mesh(path)
+  mended, notes = repair(mesh)
+  after = inspect_mesh(mended)
+  return {"path": str(path), "colors": mesh.colors is not None, "file": inspect_mesh(mesh).to_json(),
+          "mended": after.to_json(), "warnings": warnings + notes + after.warnings()}
+
+
+def _print_mesh(found: Mapping[str, Any]) -> None:
+  from rich.table import Table
+  table = Table("measure", "in the file", "mended")
+  for column in table.columns[1:]:
+    column.justify = "right"
+  before, after = ({**report, "lowest corner": report["bounds"][0], "highest corner": report["bounds"][1]}
+                   for report in (found["file"], found["mended"]))
+  for name in (key for key in before if key != "bounds"):
+    table.add_row(name.replace("_", " "), _cell(before[name]), _cell(after[name]))
+  _show(found["path"], table)
+  for warning in found["warnings"]:
+    print(f"warning: {warning}")
+
+
+def _run(path: pathlib.Path, strict: bool) -> dict[str, Any]:
+  """The config, the last value of each metric, and the checkpoints of a run."""
+  del strict
+  import numpy as np
+
+  from fields3d.commands.experiment import read_run_config
+  from fields3d.training.logging import read_metrics
+  from fields3d.training.manifest import candidates, verify
+  record = read_run_config(path)
+  metrics = {}
+  if (path / "metrics.jsonl").exists():
+    metrics = {name: float(known[-1]) for name, values in read_metrics(path).items()
+               if len(known := values[np.isfinite(values)])}
+  directory = path / "checkpoints"
+  found = [{"step": step, "problems": verify(directory / str(step), contents=False)} for step in candidates(directory)]
+  return {"path": str(path), "source": record.get("source"), "overrides": record.get("overrides", []),
+          "config": record["config"], "metrics": metrics, "checkpoints": found}
+
+
+def _print_run(found: Mapping[str, Any]) -> None:
+  from rich.table import Table
+  table = Table("setting", "value")
+  for name, value in _flat(found["config"]):
+    table.add_row(name, _cell(value))
+  _show(f"{found['path']}  from {found['source']} {' '.join(found['overrides'])}", table)
+  if found["metrics"]:
+    table = Table("metric", "last value")
+    for name, value in found["metrics"].items():
+      table.add_row(name, _cell(value))
+    _show("", table)
+  for entry in found["checkpoints"]:
+    print(f"checkpoint {entry['step']}: {'; '.join(entry['problems']) or 'complete'}")
+  if not found["checkpoints"]:
+    print("no checkpoints")
+
+
+def _checkpoint(path: pathlib.Path, strict: bool) -> dict[str, Any]:
+  """Every step at PATH with its problems, all contents hashed."""
+  del strict
+  from fields3d.training.manifest import NAME, candidates, verify
+  directory = path / "checkpoints" if (path / "checkpoints").is_dir() else path
+  steps = [directory / str(step) for step in candidates(directory)]
+  if (path / NAME).exists() or (path.name.isdecimal() and path.is_dir()):
+    steps = [path]
+  if not steps:
+    raise MissingInput(path, "no checkpoint there", "give a run, its checkpoints directory, or one step of it")
+  return {"path": str(path), "steps": [{"step": step.name, "problems": verify(step)} for step in steps]}
+
+
+def _print_checkpoint(found: Mapping[str, Any]) -> None:
+  for entry in found["steps"]:
+    print(f"checkpoint {entry['step']}: {'sound' if not entry['problems'] else 'damaged'}")
+    for problem in entry["problems"]:
+      print(f"  {problem}")
+
+
+def _flat(config: Mapping[str, Any], path: str = ""):
+  """(dotted name, value) of every leaf."""
+  for name, value in config.items():
+    if isinstance(value, Mapping) and value:
+      yield from _flat(value, f"{path}{name}.")
+    else:
+      yield path + name, value
+
+
+def _cell(value: Any) -> str:
+  if value is None:
+    return "-"
+  if isinstance(value, bool):
+    return "yes" if value else "no"
+  if isinstance(value, float):
+    return f"{value:.6g}"
+  if isinstance(value, int):
+    return f"{value:,}"
+  if isinstance(value, (tuple, list)):
+    return " ".join(_cell(v) for v in value)
+  return str(value)
+
+
+def _show(title: str, table: Any) -> None:
+  from rich.console import Console
+  console = Console(highlight=False, markup=False, emoji=False)
+  if title:
+    console.print(title)
+  console.print(table)
