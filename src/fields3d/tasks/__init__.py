@@ -1,0 +1,8 @@
+"""Tasks: what is learned, by which losses, and what can be asked of it afterwards."""
+
+from fields3d.core.config import Table
+from fields3d.tasks.fit_sdf import fit_sdf
+
+TASKS: Table = {
+    "fit_sdf": fit_sdf,
+}
