@@ -1,0 +1,1 @@
+"""From fields and grids to meshes, and from meshes to files."""

@@ -1,0 +1,96 @@
+"""Meshes as files: GLB (the default), PLY and OBJ, each written whole or not at all."""
+
+import json
+import os
+import pathlib
+from collections.abc import Callable, Mapping
+
+import numpy as np
+
+from fields3d.core.errors import BadData, UsageFault, from_os_error, nearest
+from fields3d.core.strict_json import replace
+from fields3d.core.types import Frame, Mesh
+from fields3d.extraction.gltf import glb_bytes, vertex_normals
+from fields3d.version import __version__
+
+
+def ply_bytes(mesh: Mesh, name: str, frame: Frame = Frame(), extras: Mapping | None = None) -> bytes:
+  """The binary PLY of a mesh: float64 positions in the world frame, normals, sRGB bytes; extras as a comment."""
+  columns = [(axis, "<f8") for axis in "xyz"] + [(axis, "<f4") for axis in ("nx", "ny", "nz")]
+  if mesh.colors is not None:
+    columns += [(channel, "u1") for channel in ("red", "green", "blue")]
+  rows = np.empty(len(mesh.vertices), columns)
+  parts = [_world(mesh, frame), vertex_normals(mesh)] + ([] if mesh.colors is None else [mesh.colors])
+  for (column, _), values in zip(columns, np.concatenate([p.T for p in parts]), strict=True):
+    rows[column] = values
+  faces = np.empty(len(mesh.faces), [("count", "u1"), ("corners", "<i4", 3)])
+  faces["count"], faces["corners"] = 3, mesh.faces
+  words = {"<f8": "double", "<f4": "float", "u1": "uchar"}
+  header = ["ply", "format binary_little_endian 1.0", *(f"comment {line}" for line in _remarks(name, extras)),
+            f"element vertex {len(rows)}", *(f"property {words[kind]} {column}" for column, kind in columns),
+            f"element face {len(faces)}", "property list uchar int vertex_indices", "end_header", ""]
+  return "\n".join(header).encode() + rows.tobytes() + faces.tobytes()
+
+
+def obj_bytes(mesh: Mesh, name: str, frame: Frame = Frame(), extras: Mapping | None = None) -> bytes:
+  """The OBJ of a mesh in the world frame; colours as three more numbers a vertex, in [0, 1] sRGB, as viewers read."""
+  columns, line = [_world(mesh, frame)], "v %.9g %.9g %.9g"
+  if mesh.colors is not None:
+    columns, line = [*columns, mesh.colors / 255], line + " %.4f %.4f %.4f"
+  rows = np.concatenate(columns, axis=1)
+  title = json.dumps(name)[1:-1].replace(" ", "_")
+  text = [*(f"# {line}" for line in _remarks(name, extras)), f"o {title}",
+          "\n".join([line] * len(rows)) % tuple(rows.reshape(-1).tolist()),
+          "\n".join(["f %d %d %d"] * len(mesh.faces)) % tuple((mesh.faces + 1).reshape(-1).tolist()), ""]
+  return "\n".join(text).encode()
+
+
+FORMATS: Mapping[str, Callable] = {"glb": glb_bytes, "ply": ply_bytes, "obj": obj_bytes}
+
+
+def export(mesh: Mesh, path: str | os.PathLike, format: str = "glb", name: str = "", *, frame: Frame = Frame(),
+           extras: Mapping | None = None) -> pathlib.Path:
+  """Writes a mesh in the world frame, +Y up, and returns the file's path, which gets the format's ending.
+
+  The same mesh gives the same bytes. The file appears complete or not at all.
+
+  Args:
+    name: of the object in the file; the file's stem if empty.
+    frame: takes the mesh to the world: world = normalised * scale + offset.
+    extras: JSON-able facts to keep with the mesh, such as where it comes from.
+
+  Raises:
+    UsageFault: an unknown format. BadData: a mesh without faces, or not finite, or extras that are not JSON.
+    CannotWrite, IOFault: the file cannot be written.
+  """
+  if format not in FORMATS:
+    raise UsageFault("--format", f"unknown format {format!r}", nearest(format, FORMATS))
+  path = pathlib.Path(path)
+  path = path if path.suffix == f".{format}" else path.with_name(f"{path.name}.{format}")
+  if not len(mesh.faces):
+    raise BadData(path, "the mesh has no faces: nothing is written", "extract it from a field with a zero crossing")
+  if not np.all(np.isfinite(mesh.vertices)):
+    count = int(np.sum(~np.isfinite(mesh.vertices)))
+    raise BadData(path, f"{count} vertex coordinates are not finite: nothing is written")
+  if mesh.faces.min() < 0 or mesh.faces.max() >= len(mesh.vertices):
+    raise BadData(path, f"face indices reach beyond the {len(mesh.vertices)} vertices: nothing is written")
+  try:
+    data = FORMATS[format](mesh, name or path.stem, frame, extras)
+  except (TypeError, ValueError) as error:
+    raise BadData(path, f"its extras are no JSON: {error}", "give finite numbers, strings, lists, dicts") from error
+  try:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    replace(path, data)
+  except OSError as error:
+    raise from_os_error(error, path) from error
+  return path
+
+
+def _world(mesh: Mesh, frame: Frame) -> np.ndarray:
+  return mesh.vertices * frame.scale + np.asarray(frame.offset)
+
+
+def _remarks(name: str, extras: Mapping | None) -> list[str]:
+  """Comment lines, ASCII only."""
+  lines = [f"fields3d {__version__}", f"name {json.dumps(name)}"]
+  return lines + ([f"extras {json.dumps(dict(extras), allow_nan=False)}"] if extras else [])
