@@ -1,0 +1,53 @@
+"""From one row per shape to figures over the set: means and medians, their intervals, and paired comparisons."""
+
+import dataclasses
+from collections.abc import Sequence
+
+import numpy as np
+
+from fields3d.evaluation.results import Metric, ShapeRow, Subject
+from fields3d.evaluation.statistics import bootstrap_interval
+
+STATISTICS = {"mean": np.mean, "median": np.median}
+
+
+def summarise(rows: Sequence[ShapeRow], seed: int) -> list[Metric]:
+  """Every metric over the shapes: "<metric>/mean" and "/median", of the prediction, the baseline, the improvement.
+
+  A failed shape scores 0 in metrics of which more is better. It has no distance, so that it is left out of those
+  (n says so). A set of one shape gives that shape's own metrics, with intervals over its points.
+  """
+  if len(rows) == 1:
+    return [*rows[0].metrics, *(dataclasses.replace(m, subject="nearest_training_shape") for m in rows[0].baseline)]
+  kinds = next((row.metrics for row in rows if row.metrics), ())
+  out = []
+  for k, metric in enumerate(kinds):
+    ours = _column(rows, k, metric.better)
+    out += _over_shapes(metric, ours, [r.metrics[k].floor for r in rows if r.metrics], "prediction", seed)
+    if any(row.baseline for row in rows):
+      theirs = np.array([row.baseline[k].value if row.baseline else np.nan for row in rows], np.float64)
+      floors = [row.baseline[k].floor for row in rows if row.baseline]
+      out += _over_shapes(metric, theirs, floors, "nearest_training_shape", seed)
+      gain = theirs - ours if metric.better == "lower" else ours - theirs
+      out += _over_shapes(dataclasses.replace(metric, better="higher"), gain, [], "improvement", seed)
+  return out
+
+
+def _column(rows: Sequence[ShapeRow], k: int, better: str) -> np.ndarray:
+  """A metric's values (rows,), NaN where a failed shape has none."""
+  failed = 0.0 if better == "higher" else np.nan
+  return np.array([row.metrics[k].value if row.metrics else failed for row in rows], np.float64)
+
+
+def _over_shapes(metric: Metric, values: np.ndarray, floors: Sequence[float], subject: Subject,
+                 seed: int) -> list[Metric]:
+  known = values[~np.isnan(values)]
+  out = []
+  for name, statistic in STATISTICS.items():
+    interval = bootstrap_interval(known, statistic, seed=seed)
+    low, high = interval or (None, None)
+    out.append(dataclasses.replace(
+        metric, name=f"{metric.name}/{name}", value=float(statistic(known)) if len(known) else None, low=low, high=high,
+        n=len(known), seed=seed, floor=float(statistic(floors)) if len(floors) else None, subject=subject,
+        protocol=f"{metric.protocol}; over {len(known)} of {len(values)} shapes, BCa bootstrap over shapes"))
+  return out

@@ -1,0 +1,156 @@
+"""The report's figures as HTML: headline cards, the metric table with its ranges, the table by shape."""
+
+import html
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from fields3d.evaluation.results import Evaluation, Metric, ShapeRow
+
+HEADLINES = {"volumetric_iou": "Volumetric IoU", "chamfer_mean_unsquared": "Chamfer, mean unsquared",
+             "chamfer_deepsdf": "Chamfer, DeepSDF convention", "normal_consistency": "Normal consistency"}
+_FACTS = ("vertices", "faces", "watertight", "components", "seconds", "nearest_training_shape")
+
+
+def number(value: float | None) -> str:
+  """Four significant digits; a dash for what is undefined.
+
+  >>> number(0.98765), number(0.00001234), number(None), number(1)
+  ('0.9876', '1.234e-05', '–', '1')
+  """
+  return "–" if value is None else f"{value:.4g}"
+
+
+def words(value: Any) -> str:
+  """Plain data as people read it.
+
+  >>> words({"jax": "0.10.2", "dirty": False}), words([1, 20000]), words(None)
+  ('jax 0.10.2 · dirty no', '1, 20,000', '–')
+  """
+  if isinstance(value, Mapping):
+    return " · ".join(f"{key} {words(part)}" for key, part in value.items())
+  if isinstance(value, (list, tuple)):
+    return ", ".join(map(words, value))
+  if isinstance(value, bool):
+    return "yes" if value else "no"
+  return "–" if value is None else f"{value:,}" if isinstance(value, (int, float)) else str(value)
+
+
+def interval(metric: Metric) -> str:
+  """[low, high], or nothing where there is none."""
+  return "" if metric.low is None else f"[{number(metric.low)}, {number(metric.high)}]"
+
+
+def cards(evaluation: Evaluation) -> str:
+  """The headline figures of the prediction."""
+  out = []
+  for key, title in HEADLINES.items():
+    metric = next((m for m in evaluation.metrics if m.subject == "prediction" and m.name in (key, f"{key}/mean")), None)
+    if metric is None:
+      continue
+    rest = "floor" if metric.better == "lower" else "ceiling"
+    unit = "shapes" if "/" in metric.name else "points"
+    out.append(f'<div class="card"><h3>{title}</h3><div class="value">{number(metric.value)}</div>'
+               f"<p>95% {interval(metric) or 'interval: none'}</p>"
+               f"<p>{rest} {number(metric.floor)} · {metric.n:,} {unit}</p></div>")
+  return f'<div class="cards">{"".join(out)}</div>' if out else ""
+
+
+def metric_table(metrics: Sequence[Metric]) -> str:
+  """By metric, with its protocol: value [interval], floor, range; baseline and improvement where there are any."""
+  rows: dict[str, dict[str, Metric]] = {}
+  for metric in metrics:
+    rows.setdefault(metric.name, {})[metric.subject] = metric
+  compared = any("nearest_training_shape" in row for row in rows.values())
+  gained = any("improvement" in row for row in rows.values())
+  heads = ["Metric", "Value [95% interval]", "Floor", "Range", *["Nearest training shape"] * compared,
+           *["Improvement"] * gained, "n", "Seed"]
+  body, group = [], None
+  for name, row in rows.items():
+    kind, _, statistic = name.partition("/")
+    metric = row.get("prediction") or next(iter(row.values()))
+    if kind != group:
+      group = kind
+      body.append(_group(kind, metric, len(heads)))
+    body.append(_metric_row(statistic or "this shape", metric, row, compared, gained))
+  head = "".join(f'<th scope="col">{h}</th>' for h in heads)
+  return (f'<div class="scroll"><table class="metrics"><thead><tr>{head}</tr></thead><tbody>{"".join(body)}</tbody>'
+          f'</table></div><p class="legend">{_legend(compared)}</p>')
+
+
+def _group(kind: str, metric: Metric, columns: int) -> str:
+  arrow = "lower is better" if metric.better == "lower" else "higher is better"
+  return (f'<tr class="group"><th colspan="{columns}" scope="rowgroup"><b>{html.escape(kind)}</b> <i>{arrow}</i>'
+          f"<p>{html.escape(metric.protocol)}</p></th></tr>")
+
+
+def _metric_row(label: str, metric: Metric, row: Mapping[str, Metric], compared: bool, gained: bool) -> str:
+  cells = [f"<td>{html.escape(label)}</td>", _figure(row.get("prediction")), f"<td>{number(metric.floor)}</td>",
+           f"<td>{_range(row)}</td>"]
+  cells += [_figure(row.get("nearest_training_shape"))] * compared + [_figure(row.get("improvement"))] * gained
+  return f"<tr>{''.join(cells)}<td>{metric.n:,}</td><td>{metric.seed}</td></tr>"
+
+
+def _legend(compared: bool) -> str:
+  dot = '<line class="span" x1="1" x2="21" y1="6" y2="6"/><circle class="own" cx="11" cy="6" r="4"/>'
+  keys = [(dot, "value and interval"),
+          ('<line class="floor" x1="11" x2="11" y1="0" y2="12"/>', "floor: the truth against itself, sampled anew"),
+          *[('<circle class="other" cx="11" cy="6" r="4"/>', "nearest training shape")] * compared]
+  return "".join(f'<span><svg class="key" viewBox="0 0 22 12" aria-hidden="true">{drawing}</svg>{words}</span>'
+                 for drawing, words in keys)
+
+
+def _figure(metric: Metric | None) -> str:
+  if metric is None:
+    return "<td>–</td>"
+  return f"<td title='n = {metric.n:,}'><b>{number(metric.value)}</b> <small>{interval(metric)}</small></td>"
+
+
+def _range(row: Mapping[str, Metric]) -> str:
+  """A drawing of value, interval, floor and baseline on one scale."""
+  ours, other = row.get("prediction"), row.get("nearest_training_shape")
+  if ours is None or ours.value is None:
+    return ""
+  known = [v for m in (ours, other) if m is not None for v in (m.value, m.low, m.high, m.floor) if v is not None]
+  low, high = min(known), max(known)
+  if math.isclose(low, high, rel_tol=1e-12, abs_tol=1e-300):
+    low, high = low - 1, high + 1
+  x = {v: round(8 + 134 * (v - low) / (high - low), 1) for v in known}
+  parts = ['<line class="rail" x1="2" x2="148" y1="11" y2="11"/>']
+  if ours.floor is not None:
+    parts.append(f'<line class="floor" x1="{x[ours.floor]}" x2="{x[ours.floor]}" y1="3" y2="19"/>')
+  if other is not None and other.value is not None:
+    parts.append(f'<circle class="other" cx="{x[other.value]}" cy="11" r="4"/>')
+  if ours.low is not None:
+    parts.append(f'<line class="span" x1="{x[ours.low]}" x2="{x[ours.high]}" y1="11" y2="11"/>')
+  parts.append(f'<circle class="own" cx="{x[ours.value]}" cy="11" r="4"/>')
+  return f'<svg class="range" viewBox="0 0 150 22" aria-hidden="true">{"".join(parts)}</svg>'
+
+
+def shape_table(rows: Sequence[ShapeRow]) -> str:
+  """One row a shape; a click on a heading sorts. Intervals and floors show on hovering."""
+  names = next(([m.name for m in row.metrics] for row in rows if row.metrics), [])
+  facts = [key for key in _FACTS if any(key in row.facts for row in rows)]
+  heads = ["Shape", "Label", "Status", *names, *(fact.replace("_", " ") for fact in facts)]
+  head = "".join(f'<th scope="col"{" class=text" * (i < 3)}><button type="button">{html.escape(h)}</button></th>'
+                 for i, h in enumerate(heads))
+  body = "".join(_shape_row(row, names, facts) for row in rows)
+  return ('<div class="scroll tall"><table data-sortable>'
+          f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>")
+
+
+def _shape_row(row: ShapeRow, names: Sequence[str], facts: Sequence[str]) -> str:
+  by_name = {metric.name: metric for metric in row.metrics}
+  cells = [f"<td>{html.escape(row.name)}</td>",
+           *(f"<td class=text>{html.escape(text)}</td>" for text in (row.label, row.status))]
+  for name in names:
+    metric = by_name.get(name)
+    cells.append("<td>–</td>" if metric is None else
+                 f'<td data-value="{metric.value!r}" title="95% {interval(metric) or "no interval"}, floor '
+                 f'{number(metric.floor)}">{number(metric.value)}</td>')
+  for fact in facts:
+    value = row.facts.get(fact)
+    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    attribute = f' data-value="{value!r}"' if is_number else ""
+    cells.append(f"<td{attribute}>{html.escape(words(value))}</td>")
+  return f'<tr{" class=failed" * (row.status != "ok")}>{"".join(cells)}</tr>'

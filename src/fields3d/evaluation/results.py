@@ -1,0 +1,84 @@
+"""What an evaluator is given and what it hands back; all of it is plain data that strict JSON holds."""
+
+import dataclasses
+import pathlib
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal
+
+from fields3d.core.types import Dataset
+
+Subject = Literal["prediction", "nearest_training_shape", "improvement"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Metric:
+  """One figure with what is needed to judge it.
+
+  name: the convention is part of it; over a set of shapes it ends in "/mean" or "/median".
+  value: None where it is undefined (every shape failed).
+  low, high: its 95% bootstrap interval; None where there is none (see the protocol).
+  n: how many independent things the interval rests on: shapes of a set, or points of one shape.
+  floor: the same metric of the truth against itself, sampled anew: no method measures better than this, on average.
+  better: which way is better.
+  protocol: everything else that somebody needs to measure the same.
+  subject: what was measured: the prediction, a baseline, or the prediction's improvement on it (positive is better).
+  """
+  name: str
+  value: float | None
+  low: float | None
+  high: float | None
+  n: int
+  seed: int
+  floor: float | None
+  better: Literal["lower", "higher"]
+  protocol: str
+  subject: Subject = "prediction"
+
+
+@dataclasses.dataclass(frozen=True)
+class ShapeRow:
+  """One shape's results.
+
+  status: "ok", or why there is nothing to measure.
+  metrics: over the shape's points. baseline: the same of the baseline, empty without one.
+  facts: of the extracted mesh and the work (vertices, faces, watertight, components, seconds, baseline's name...).
+  files: kind ("mesh", "picture", "truth_picture", "preview", "truth_preview") -> path relative to `out_dir`.
+  """
+  name: str
+  label: str
+  index: int
+  status: str
+  metrics: tuple[Metric, ...] = ()
+  baseline: tuple[Metric, ...] = ()
+  facts: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+  files: Mapping[str, str] = dataclasses.field(default_factory=dict)
+
+
+@dataclasses.dataclass(frozen=True)
+class EvaluationInput:
+  """What an evaluator may use.
+
+  predict: name -> function, the task's, with parameters bound. out_dir: an existing directory for its files.
+  """
+  predict: Mapping[str, Callable]
+  dataset: Dataset
+  out_dir: pathlib.Path
+  step: int
+  seed: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Evaluation:
+  """What an evaluator found. settings: its own arguments, for the record."""
+  name: str
+  metrics: Sequence[Metric]
+  rows: Sequence[ShapeRow]
+  warnings: Sequence[str] = ()
+  settings: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+  def to_json(self) -> dict:
+    """The evaluation as dicts, lists, strings and numbers."""
+    return dataclasses.asdict(self)
+
+
+Evaluator = Callable[[EvaluationInput], Evaluation]

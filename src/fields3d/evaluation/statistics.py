@@ -1,0 +1,84 @@
+"""Intervals: the bias-corrected and accelerated bootstrap over shapes, and the block bootstrap over a shape's points.
+
+Over shapes the resampled unit is the shape: the interval says how the figure would vary with other shapes of the
+same kind. Over the points of one shape it says how it would vary with other points of the same two surfaces.
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+from scipy.special import ndtr, ndtri
+
+RESAMPLES = 4000
+BLOCKS = 256
+Interval = tuple[float, float]
+
+
+def bootstrap_interval(values: np.ndarray, statistic: Callable = np.mean, confidence: float = 0.95,
+                       resamples: int = RESAMPLES, seed: int = 0) -> Interval | None:
+  """The BCa bootstrap interval of a statistic of independent values.
+
+  Second-order accurate for smooth statistics; for the median first-order. Covers less than asked for under about
+  20 values. Where the acceleration is undefined (the statistic ignores each single value) it is taken as 0.
+
+  Args:
+    values: (n,) finite, one per shape.
+    statistic: (array, axis=int) -> array; np.mean and np.median.
+    confidence: the share of intervals that should cover, in (0, 1).
+    seed: of the resampling; the same values and seed give the same interval.
+
+  Returns:
+    (low, high), or None for fewer than 2 values: there is no spread to see.
+
+  Source: Efron 1987, "Better bootstrap confidence intervals", equations 2.3 and 6.6.
+
+  >>> low, high = bootstrap_interval(np.arange(100.0))
+  >>> bool(low < 49.5 < high), bootstrap_interval(np.ones(1))
+  (True, None)
+  """
+  values = np.asarray(values, np.float64)
+  n = len(values)
+  if n < 2:
+    return None
+  rng = np.random.default_rng(seed)
+  replicates = np.sort(statistic(values[rng.integers(n, size=(resamples, n))], axis=1))
+  estimate = statistic(values, axis=0)
+  below = (np.sum(replicates < estimate) + 0.5 * np.sum(replicates == estimate)) / resamples
+  bias = ndtri(np.clip(below, 0.5 / resamples, 1 - 0.5 / resamples))
+  left_out = np.array([statistic(np.delete(values, i), axis=0) for i in range(n)])
+  pull = left_out.mean() - left_out
+  spread = np.sum(pull**2)
+  acceleration = np.sum(pull**3) / (6 * spread**1.5) if spread > 0 else 0.0
+  tails = bias + ndtri(np.array([(1 - confidence) / 2, (1 + confidence) / 2]))
+  low, high = np.quantile(replicates, ndtr(bias + tails / (1 - acceleration * tails)))
+  return float(low), float(high)
+
+
+def block_means(columns: np.ndarray, rng: np.random.Generator, blocks: int = BLOCKS) -> np.ndarray:
+  """Means (min(blocks, n), k) of the rows of (n, k), split at random into blocks whose sizes differ by at most 1.
+
+  For independent rows, resampling the block means gives a mean the variance that resampling rows would, up to the
+  factor 1 - 1/blocks, at blocks/n of the price.
+  """
+  n = len(columns)
+  edges = np.linspace(0, n, min(blocks, n) + 1).astype(np.int64)
+  shuffled = columns[rng.permutation(n)]
+  return np.add.reduceat(shuffled, edges[:-1]) / np.diff(edges)[:, None]
+
+
+def resampled_means(columns: np.ndarray, rng: np.random.Generator, resamples: int = RESAMPLES) -> np.ndarray:
+  """Bootstrap replicates (resamples, k) of the column means of (n, k), rows resampled together."""
+  means = block_means(np.asarray(columns, np.float64), rng)
+  b = len(means)
+  counts = rng.multinomial(b, np.full(b, 1 / b), size=resamples)
+  return counts @ means / b
+
+
+def percentile_interval(replicates: np.ndarray, confidence: float = 0.95) -> Interval:
+  """The central interval of bootstrap replicates (resamples,).
+
+  >>> percentile_interval(np.arange(101.0), confidence=0.9)
+  (5.0, 95.0)
+  """
+  low, high = np.quantile(replicates, [(1 - confidence) / 2, (1 + confidence) / 2])
+  return float(low), float(high)
