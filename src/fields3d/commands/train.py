@@ -40,7 +40,6 @@ def run(args: argparse.Namespace) -> int:
   _use_compilation_cache()
   loop = build_loop(config, workdir, args.allow_nonfinite)
   state = loop.run()
-  loop.log.close()
   print(f"trained {int(state.step)} steps; the run is in {workdir}\nnext: fields3d evaluate {workdir}")
   return 0
 
@@ -50,7 +49,7 @@ def build_loop(config: dict, workdir: pathlib.Path, allow_nonfinite: bool = Fals
   import jax
 
   from fields3d.commands import experiment
-  from fields3d.training.checkpoint import restore_partial
+  from fields3d.training.transfer import restore_partial
   from fields3d.training.logging import RunLog, write_environment
   from fields3d.training.loop import Loop
 

@@ -110,7 +110,7 @@ class Loop:
       TryAgain: asked to stop; the state is saved.
       Diverged: rolling back did not cure it.
     """
-    with self.checkpoints, stop_requests() as stop:
+    with self.log, self.checkpoints, stop_requests() as stop:
       if not self._restore():
         self.state = jax.jit(self._fresh, out_shardings=self.shardings)(self._key)
         if self._transfer:
@@ -165,7 +165,7 @@ class Loop:
           self.counts[name] += 1
       if step % self.settings.log_every == 0 or step == self.num_steps:
         means = {name: self.sums[name] / count for name, count in self.counts.items()}
-        self.log.scalars(step, {**means, "skipped_total": self.guard.total_skipped, "rollbacks": self.rollbacks})
+        self.log.scalars(step, {**means, "skipped": self.guard.total_skipped, "rollbacks": self.rollbacks})
         self.sums.clear(), self.counts.clear()
     return None
 
