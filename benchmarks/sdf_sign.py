@@ -16,6 +16,7 @@ import trimesh
 
 from fields3d.core.types import Mesh
 from fields3d.geometry import distance
+from fields3d.geometry.repair import repair
 
 
 def solids() -> dict:
@@ -59,6 +60,12 @@ def join(*meshes: Mesh) -> Mesh:
               np.concatenate([m.faces + s for m, s in zip(meshes, starts, strict=False)]))
 
 
+def square(size: float, shift: float) -> Mesh:
+  """A sheet of two faces in the plane x = shift."""
+  corners = np.array([[0, -1, -1], [0, 1, -1], [0, 1, 1], [0, -1, 1.0]])
+  return Mesh(corners * size + np.array([shift, 0, 0]), np.array([[0, 1, 2], [0, 2, 3]]))
+
+
 def turned(mesh: Mesh) -> Mesh:
   return Mesh(mesh.vertices, mesh.faces[:, ::-1])
 
@@ -87,6 +94,7 @@ def cases(mesh: Mesh, sdf, rng: np.random.Generator):
   if sdf(inner.vertices).max() < 0:  # not so in the torus
     yield "inner shell, same orientation", join(mesh, inner), sdf
     yield "inner shell, turned: a cavity", join(mesh, turned(inner)), cavity
+  yield "a sheet beside it", join(mesh, square(0.6, 1.0)), sdf
   yield "two solids that overlap", join(mesh, overlap), union(shifted(0.9, 0.35))
   yield "disjoint, one of them inward", join(mesh, turned(far)), union(shifted(0.9, 1.5))
   yield "overlapping, one of them inward", join(mesh, turned(overlap)), union(shifted(0.9, 0.35))
@@ -113,7 +121,7 @@ def main() -> None:
   worst = 0.0
   for source, sdf in solids().values():
     clean = Mesh(np.asarray(source.vertices, np.float64), np.asarray(source.faces, np.int64))
-    sagitta = np.abs(sdf(clean.vertices[clean.faces].mean(1))).max()
+    sagitta = max(np.abs(sdf(clean.vertices[clean.faces].mean(1))).max(), 1e-6)
     for name, mesh, truth in cases(clean, sdf, rng):
       seed = int(rng.integers(2**31))
       whole = trimesh.Trimesh(mesh.vertices, mesh.faces, process=False)
@@ -124,7 +132,9 @@ def main() -> None:
       points = points[np.abs(truth(points)) > 1.5 * sagitta]
       exact = []
       ways = {
-          "fast winding": lambda m, p: distance.inside(m, p),
+          "winding": lambda m, p: distance.inside(m, p),
+          "repaired, winding": lambda m, p: distance.inside(repair(m)[0], p),
+          "fast winding": lambda m, p: np.abs(distance.winding_number(m, p)) > 0.5,
           "exact winding": lambda m, p, keep=exact: (
               keep.append(distance.winding_number(m, p, exact=True)) or np.abs(keep[0]) > 0.5),
           "pseudonormal": lambda m, p: distance.inside(m, p, "pseudonormal"),

@@ -28,6 +28,9 @@ class Fault(Exception):
     text = f"{where}: {what}" + (f"; {remedy}" if remedy else "")
     super().__init__(" ".join(text.split()))
 
+  def __reduce__(self):
+    return type(self), (self.where, self.what, self.remedy)
+
 
 class UsageFault(Fault):
   """The command line or the config is wrong: exit 2."""

@@ -25,12 +25,15 @@ The exact sum over the faces (float64) differs by at most 0.010 in w, and in no 
 import dataclasses
 from typing import Literal
 
+import igl
 import numpy as np
 
 from fields3d.core.errors import UsageFault, nearest
 from fields3d.core.types import Mesh
+from fields3d.geometry.meshes import face_areas, face_normals
 
 Sign = Literal["winding", "pseudonormal", "unsigned"]
+_DOUBT = 0.02  # twice the largest error of the fast winding number
 SIGNS = ("winding", "pseudonormal", "unsigned")
 
 
@@ -69,8 +72,10 @@ def inside(mesh: Mesh, points: np.ndarray, sign: Sign = "winding") -> np.ndarray
   if sign == "unsigned" or len(points) == 0:
     return np.zeros(len(points), bool)
   if sign == "winding":
-    return np.abs(winding_number(mesh, points)) > 0.5
-  import igl
+    turns = np.abs(winding_number(mesh, points))
+    doubtful = np.abs(turns - 0.5) < _DOUBT
+    turns[doubtful] = np.abs(winding_number(mesh, points[doubtful], exact=True))
+    return turns > 0.5
   vertices, queries = _centred(mesh, points)
   kind = igl.SIGNED_DISTANCE_TYPE_PSEUDONORMAL
   return igl.signed_distance(queries, vertices, _faces(mesh.faces), kind)[0] < 0
@@ -88,7 +93,6 @@ def winding_number(mesh: Mesh, points: np.ndarray, exact: bool = False) -> np.nd
 
   Source: Jacobson et al. 2013; Barill et al. 2018, "Fast winding numbers for soups and clouds".
   """
-  import igl
   if len(points) == 0:
     return np.zeros(0)
   vertices, queries = _centred(mesh, points)
@@ -113,7 +117,6 @@ def closest(mesh: Mesh, points: np.ndarray,
   >>> d.tolist(), face.tolist(), point.tolist()
   ([1.0], [0], [[1.0, 0.0, 0.0]])
   """
-  import igl
   if len(points) == 0:
     return np.zeros(0), np.zeros(0, np.int64), np.zeros((0, 3))
   index = np.arange(len(mesh.faces)) if faces is None else np.flatnonzero(faces)
@@ -164,10 +167,7 @@ def expose(mesh: Mesh, rng: np.random.Generator, probes: int = 20_000) -> Exposu
   sides are inside. So a large face of which a small part shows may be missed, with a chance that falls with that
   part's area; a face is never dropped that a probe has seen outside. Sides are 1e-5 of the model's size away.
   """
-  corners = mesh.vertices[mesh.faces]
-  cross = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
-  area = np.linalg.norm(cross, axis=-1)
-  normal = cross / np.maximum(area, np.finfo(float).tiny)[:, None]
+  corners, area, normal = mesh.vertices[mesh.faces], face_areas(mesh), face_normals(mesh)
   fixed = np.array([[1, 1, 1], [8, 1, 1], [1, 8, 1], [1, 1, 8]]) / np.array([[3.0], [10], [10], [10]])
   num = len(mesh.faces)
   face = np.concatenate([np.repeat(np.arange(num), len(fixed)), rng.choice(num, size=probes, p=area / area.sum())])

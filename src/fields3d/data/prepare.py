@@ -1,0 +1,234 @@
+"""From sources to prepared shapes: mended, normalised, signed, sampled, cached by content, in parallel.
+
+The key of an entry is the sha256 of the source's content and of the recipe, so preparing again costs a hash, a killed
+run goes on where it was, and no two recipes are ever mixed up. What an entry holds depends on its key alone: any number
+of workers, in any order, write the same bytes.
+"""
+
+import collections
+import concurrent.futures
+import dataclasses
+import hashlib
+import json
+import multiprocessing
+import multiprocessing.connection
+import os
+import pathlib
+import shutil
+import threading
+from collections.abc import Callable, Sequence
+from typing import Any, Literal
+
+import numpy as np
+
+from fields3d.core.errors import BadData, CannotWrite, IOFault, MissingInput, UsageFault, from_os_error
+from fields3d.core.types import Mesh
+from fields3d.data import cache
+from fields3d.data.pipeline import SdfSamples, generator
+from fields3d.data.quality import Row
+from fields3d.data.sdf_samples import TRAINING, Protocol, record_type, sample_sdf
+from fields3d.data.sources import SampleSource, Source
+from fields3d.geometry.distance import expose
+from fields3d.geometry.meshes import face_areas, inspect_mesh, keep_largest, normalise
+
+_SHEET_SHARE = 0.01  # of the area, from which it is worth a warning
+
+
+@dataclasses.dataclass(frozen=True)
+class Recipe:
+  """How shapes are prepared.
+
+  protocol: the samples to draw; None prepares the mesh alone.
+  sign: "auto" takes the winding number and rejects a mesh with boundary edges; "winding" takes open ones too;
+    "pseudonormal" and "unsigned" as in `geometry.distance`.
+  keep_largest: keep the component of the largest area only.
+  strict: reject whatever there is a warning of.
+  margin: the shape's bounding sphere has radius 1 / margin.
+  """
+  protocol: Protocol | None = TRAINING
+  sign: Literal["auto", "winding", "pseudonormal", "unsigned"] = "auto"
+  keep_largest: bool = False
+  strict: bool = False
+  seed: int = 0
+  margin: float = 1.03
+
+
+@dataclasses.dataclass(frozen=True)
+class Prepared:
+  """One prepared shape, before it is written."""
+  facts: dict[str, Any]
+  mesh: Mesh | None
+  exposed: np.ndarray | None
+  samples: SdfSamples | None
+
+
+def entry_key(digest: str, recipe: Recipe) -> str:
+  """The name of the entry that a content and a recipe make."""
+  text = json.dumps([cache.VERSION, digest, dataclasses.asdict(recipe)], sort_keys=True)
+  return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+def make(source: Source, recipe: Recipe, key: str) -> Prepared:
+  """Prepares one shape; a pure function of the source's content, the recipe and the key.
+
+  Raises:
+    BadData: the shape is rejected, for the reason given. MissingInput: its file is not there.
+  """
+  content, warnings = source.read()
+  if isinstance(source, SampleSource):
+    return _made_of_samples(source, content, warnings, recipe)
+  if recipe.keep_largest:
+    content, before = keep_largest(content), len(content.faces)
+    if len(content.faces) < before:
+      warnings = [*warnings, f"{before - len(content.faces)} faces of smaller components dropped"]
+  if len(content.faces) == 0:
+    raise BadData(source.name, "has no face with an area", "give a mesh with faces")
+  report = inspect_mesh(content)
+  if recipe.sign == "auto" and report.boundary_edges:
+    raise BadData(source.name, f"open mesh with {report.boundary_edges} boundary edges: what is inside is not defined",
+                  "close its holes, or pass --sign=winding")
+  mesh, frame = normalise(content, "unit_sphere", recipe.margin)
+  sign = "winding" if recipe.sign == "auto" else recipe.sign
+  rng = generator(recipe.seed, int(key[:15], 16))
+  exposed, sheet_share, exact = np.ones(len(mesh.faces), bool), 0.0, True
+  if sign == "winding":
+    found, areas = expose(mesh, rng), face_areas(mesh)
+    exposed, exact = found.exposed, found.clean
+    sheet_share = float(areas[found.sheet].sum() / areas.sum())
+    if not exposed[~found.sheet].any():
+      raise BadData(source.name, "encloses no volume", "give a solid, or pass --sign=unsigned")
+  warnings = [*warnings, *report.warnings()]
+  if sheet_share > _SHEET_SHARE:
+    warnings.append(f"{sheet_share:.0%} of the area are sheets with empty space on both sides")
+  _reject_if_strict(source, warnings, recipe)
+  samples = None if recipe.protocol is None else sample_sdf(mesh, recipe.protocol, rng, sign, exposed)
+  facts = {"sign": sign, "exact": exact, "frame": {"offset": list(frame.offset), "scale": frame.scale},
+           "vertices": len(mesh.vertices), "faces": len(mesh.faces), "components": report.components,
+           "boundary_edges": report.boundary_edges, "inner_faces": int((~exposed).sum()),
+           "sheet_share": round(sheet_share, 6), "mesh": True}
+  return Prepared({**facts, **_sample_facts(samples), "warnings": warnings}, mesh, exposed, samples)
+
+
+def _made_of_samples(source: SampleSource, samples: SdfSamples, warnings: list[str], recipe: Recipe) -> Prepared:
+  _reject_if_strict(source, warnings, recipe)
+  frame = source.frame()
+  facts = {"sign": "given", "exact": False, "frame": {"offset": list(frame.offset), "scale": frame.scale},
+           "mesh": False, "warnings": warnings}
+  return Prepared({**facts, **_sample_facts(samples)}, None, None, samples)
+
+
+def _reject_if_strict(source: Source, warnings: Sequence[str], recipe: Recipe) -> None:
+  if recipe.strict and warnings:
+    raise BadData(source.name, "strict: " + ", ".join(warnings), "mend it, or leave out --strict")
+
+
+def _sample_facts(samples: SdfSamples | None) -> dict[str, Any]:
+  if samples is None:
+    return {"num_samples": 0, "num_outside": 0, "normals": False, "colors": False}
+  return {"num_samples": len(samples.sdf), "num_outside": samples.num_outside,
+          "normals": samples.normals is not None, "colors": samples.colors is not None}
+
+
+def prepare_one(source: Source, key: str, recipe: Recipe, root: pathlib.Path) -> Row:
+  """Prepares one shape into the cache, unless it is there; a shape that is not acceptable gives a rejected row."""
+  about = {"name": source.name, "label": source.label, "licence": source.licence, "creator": source.creator}
+  try:
+    if not cache.has_entry(root, key):
+      made = make(source, recipe, key)
+      cache.write_entry(root, key, made.facts, made.mesh, made.exposed, made.samples)
+  except (BadData, MissingInput) as fault:
+    return Row(**about, status="rejected", reasons=(str(fault),), key="")
+  facts = cache.read_facts(root, key)
+  warnings = tuple(facts.pop("warnings"))
+  return Row(**about, status="warned" if warnings else "accepted", reasons=warnings, key=key, facts=facts)
+
+
+def prepare(sources: Sequence[Source], recipe: Recipe, root: str | os.PathLike, workers: int | None = None,
+            progress: Callable[[Row], None] | None = None) -> list[Row]:
+  """Prepares shapes into a cache folder; what is there already is not made again.
+
+  Args:
+    root: the cache folder; made if it is not there.
+    workers: processes; the cores of this process by default. Few shapes, or one worker: none but this one.
+    progress: called with each row as it comes, in any order.
+
+  Returns:
+    A row for each source, in their order.
+
+  Raises:
+    CannotWrite: the folder refuses, or the disk has no room for the samples. IOFault: the disk is full, or a worker
+      died. Whatever is raised, what was finished stays, and the same call goes on from there.
+  """
+  root = pathlib.Path(root)
+  try:
+    root.mkdir(parents=True, exist_ok=True)
+  except OSError as error:
+    raise from_os_error(error, root) from None
+  cache.sweep(root)
+  rows: dict[int, Row] = {}
+  todo: list[tuple[int, Source, str]] = []
+
+  def done(index: int, row: Row) -> None:
+    rows[index] = row
+    if progress:
+      progress(row)
+
+  for index, source in enumerate(sources):
+    try:
+      key = entry_key(source.digest(), recipe)
+    except (BadData, MissingInput) as fault:
+      done(index, Row(source.name, source.label, "rejected", (str(fault),), "", source.licence, source.creator))
+      continue
+    if cache.has_entry(root, key):
+      done(index, prepare_one(source, key, recipe, root))
+    else:
+      todo.append((index, source, key))
+  _require_disk(root, len(todo), recipe)
+  workers = len(os.sched_getaffinity(0)) if workers is None else workers
+  if workers < 1:
+    raise UsageFault("workers", f"{workers} is out of range", "give a number at least 1")
+  if min(workers, len(todo)) <= 1:
+    for index, source, key in todo:
+      done(index, prepare_one(source, key, recipe, root))
+  else:
+    _prepare_in_parallel(todo, recipe, root, min(workers, len(todo)), done)
+  return [rows[index] for index in range(len(sources))]
+
+
+def _prepare_in_parallel(todo: list[tuple[int, Source, str]], recipe: Recipe, root: pathlib.Path, workers: int,
+                         done: Callable[[int, Row], None]) -> None:
+  context = multiprocessing.get_context("spawn")  # never fork: this process may hold jax's threads
+  pool = concurrent.futures.ProcessPoolExecutor(workers, context, _die_with_parent)
+  waiting = collections.deque(todo)
+  running: dict[concurrent.futures.Future, int] = {}
+  try:
+    while waiting or running:
+      while waiting and len(running) < 2 * workers:  # few at a time: a source may carry its mesh
+        index, source, key = waiting.popleft()
+        running[pool.submit(prepare_one, source, key, recipe, root)] = index
+      for future in concurrent.futures.wait(running, return_when=concurrent.futures.FIRST_COMPLETED).done:
+        done(running.pop(future), future.result())
+  except concurrent.futures.process.BrokenProcessPool:
+    raise IOFault(root, "a worker process died", "run the same command again with fewer --workers") from None
+  finally:
+    pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _die_with_parent() -> None:
+  """Ends a worker when the process that started it is gone, however it went."""
+  parent = multiprocessing.parent_process()
+
+  def watch() -> None:
+    multiprocessing.connection.wait([parent.sentinel])
+    os._exit(1)
+
+  threading.Thread(target=watch, daemon=True).start()
+
+
+def _require_disk(root: pathlib.Path, num: int, recipe: Recipe) -> None:
+  """Refuses before the work what the disk has no room for."""
+  need = num * (recipe.protocol.num if recipe.protocol else 0) * record_type(normals=True, colors=True).itemsize
+  free = shutil.disk_usage(root).free
+  if need > free:
+    raise CannotWrite(root, f"{num} shapes need up to {need / 2**30:.1f} GiB, {free / 2**30:.1f} GiB are free",
+                      "lower the number of samples, or give a folder on another disk")

@@ -1,0 +1,165 @@
+"""What `prepare` can be pointed at: a mesh file, a directory of them, a pack, DeepSDF's sample files.
+
+A source is one shape before it is prepared. It has `name`, `label`, `licence` and `creator`; `digest()` is the sha256 of
+everything that its content depends on, and `read()` gives the content (a mended `Mesh`, or `SdfSamples`) and warnings.
+"""
+
+import dataclasses
+import hashlib
+import os
+import pathlib
+import re
+from collections.abc import Iterator, Sequence
+from typing import Protocol
+
+from fields3d.core.errors import BadData, MissingInput, from_os_error
+from fields3d.core.types import Frame, Mesh
+from fields3d.data.deepsdf_files import SdfSign, read_normalization, read_samples
+from fields3d.data.meshes import READERS, read_mesh
+from fields3d.data.packs import pack_files, read_pack
+from fields3d.data.pipeline import SdfSamples
+
+
+class Source(Protocol):
+  """One shape before it is prepared."""
+  name: str
+  label: str
+  licence: str
+  creator: str
+
+  def digest(self) -> str:
+    """sha256 of everything that the content depends on."""
+
+  def read(self) -> tuple[Mesh | SdfSamples, list[str]]:
+    """The content and its warnings."""
+
+
+@dataclasses.dataclass(frozen=True)
+class MeshSource:
+  """A mesh file."""
+  name: str
+  label: str
+  path: pathlib.Path
+  licence: str = ""
+  creator: str = ""
+
+  def digest(self) -> str:
+    """sha256 of the file, and of the material and buffer files that it names."""
+    sha = hashlib.sha256()
+    for path in (self.path, *companions(self.path)):
+      sha.update(_hash(path))
+    return sha.hexdigest()
+
+  def read(self) -> tuple[Mesh, list[str]]:
+    """The mended mesh and the reader's warnings."""
+    return read_mesh(self.path)
+
+
+@dataclasses.dataclass(frozen=True)
+class SampleSource:
+  """A file of DeepSDF's samples, with its normalisation where there is one."""
+  name: str
+  label: str
+  path: pathlib.Path
+  normalization: pathlib.Path | None = None
+  sdf_sign: SdfSign = "check"
+  licence: str = ""
+  creator: str = ""
+
+  def digest(self) -> str:
+    """sha256 of the sample file, and of what is read as its sign."""
+    return hashlib.sha256(_hash(self.path) + self.sdf_sign.encode()).hexdigest()
+
+  def read(self) -> tuple[SdfSamples, list[str]]:
+    """The samples, outside first, and the reader's warnings."""
+    return read_samples(self.path, self.sdf_sign)
+
+  def frame(self) -> Frame:
+    """The frame that the samples are in: the identity where no normalisation is given."""
+    return Frame() if self.normalization is None else read_normalization(self.normalization)
+
+
+def find_sources(path: str | os.PathLike, sdf_sign: SdfSign = "check") -> Sequence[Source]:
+  """The shapes at a path, in an order that depends on their names alone.
+
+  A file is one shape, named by its stem. A folder is a pack where it holds <name>.npz and <name>.csv, else every
+  mesh file and every .npz of samples below it (links to folders are not followed): the name is the path below the
+  folder without its suffix, the label the name of the file's own folder.
+
+  Raises:
+    MissingInput: no such path, or no shape there. BadData: a file of a kind that is not known.
+  """
+  path = pathlib.Path(path)
+  if path.is_dir():
+    if pack_files(path):
+      return read_pack(path)
+    files = sorted(_walk(path), key=lambda p: p.relative_to(path).as_posix())
+    if not files:
+      raise MissingInput(path, "holds no mesh", "give a folder with " + ", ".join(READERS) + " or .npz files")
+    stems = [p.relative_to(path).with_suffix("").as_posix() for p in files]
+    twice = {s for s in stems if stems.count(s) > 1} if len(set(stems)) < len(stems) else set()
+    names = [p.relative_to(path).as_posix() if s in twice else s for p, s in zip(files, stems, strict=True)]
+    labels = ["" if p.parent == path else p.parent.name for p in files]
+    return [_source(name, label, p, sdf_sign) for name, label, p in zip(names, labels, files, strict=True)]
+  if not path.exists():
+    raise MissingInput(path, "no such file or directory", "give a mesh, a folder of meshes or a pack")
+  if path.suffix.lower() not in (*READERS, ".npz"):
+    raise BadData(path, f"{path.suffix or 'a file without a suffix'} is no kind of shape",
+                  "known: " + ", ".join((*READERS, ".npz")))
+  return [_source(path.stem, "", path, sdf_sign)]
+
+
+def _source(name: str, label: str, path: pathlib.Path, sdf_sign: SdfSign) -> Source:
+  if path.suffix.lower() == ".npz":
+    return SampleSource(name, label, path, normalization_of(path), sdf_sign)
+  return MeshSource(name, label, path)
+
+
+def normalization_of(path: pathlib.Path) -> pathlib.Path | None:
+  """The normalisation file that belongs to <root>/SdfSamples/.../<instance>.npz, where it exists."""
+  parts = list(path.parts)
+  if "SdfSamples" not in parts:
+    return None
+  at = len(parts) - 1 - parts[::-1].index("SdfSamples")
+  found = pathlib.Path(*parts[:at], "NormalizationParameters", *parts[at + 1:])
+  return found if found.is_file() else None
+
+
+def companions(path: pathlib.Path) -> list[pathlib.Path]:
+  """The files that a mesh file names beside itself: an OBJ's materials and their textures, a glTF's buffers."""
+  kinds = {".obj": rb"^\s*mtllib\s+(.+?)\s*$", ".mtl": rb"^\s*map_\w+\s+(?:.*\s)?(\S+)\s*$",
+           ".gltf": rb'"uri"\s*:\s*"([^"]+)"'}
+  pattern = kinds.get(path.suffix.lower())
+  if pattern is None:
+    return []
+  try:
+    names = re.findall(pattern, path.read_bytes(), re.MULTILINE)
+  except OSError as error:
+    raise from_os_error(error, path) from None
+  found = []
+  for name in dict.fromkeys(names):
+    if name.startswith(b"data:") or b"\0" in name or len(name) > 255:
+      continue
+    other = path.parent / os.fsdecode(name.replace(b"\\", b"/"))
+    if other.is_file():
+      found += [other, *(companions(other) if other.suffix.lower() == ".mtl" else [])]
+  return found
+
+
+def _walk(root: pathlib.Path) -> Iterator[pathlib.Path]:
+  for folder, inner, names in os.walk(root):
+    inner.sort()
+    parts = set(pathlib.Path(folder).relative_to(root).parts)
+    if parts & {"NormalizationParameters", "SurfaceSamples"}:
+      continue
+    for name in names:
+      if name[0] != "." and pathlib.Path(name).suffix.lower() in (*READERS, ".npz"):
+        yield pathlib.Path(folder, name)
+
+
+def _hash(path: pathlib.Path) -> bytes:
+  try:
+    with open(path, "rb") as f:
+      return hashlib.file_digest(f, "sha256").digest()
+  except OSError as error:
+    raise from_os_error(error, path) from None
