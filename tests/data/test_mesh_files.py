@@ -21,7 +21,7 @@ TEXT_PLY = PLY.replace("binary_little_endian", "ascii")
 FACES = b"".join(struct.pack("<B3i", 3, *f) for f in ((0, 2, 1), (0, 1, 3), (0, 3, 2), (1, 2, 3)))
 
 
-def ply(v=4, f=4, l="uchar", corners=CORNERS, faces=FACES):  # noqa: E741
+def ply(v=4, f=4, l="uchar", corners=CORNERS, faces=FACES):
   return PLY.format(v=v, f=f, l=l).encode() + corners + faces
 
 
@@ -40,6 +40,7 @@ REJECTED = {
     "vertices only": ("a.obj", BOX, "no faces found"),
     "NaN vertex": ("a.obj", TETRAHEDRON.replace("v 1 0 0", "v nan 0 0"), r"vertex 1 .* not finite.*1 in all"),
     "two infinite vertices": ("a.obj", "v 0 0 0\nv 1e400 0 0\nv 0 -inf 0\nf 1 2 3\n", r"vertex 1 .*2 in all"),
+    "far vertex": ("a.obj", TETRAHEDRON.replace("v 1 0 0", "v 1e300 0 0"), "vertex 1 .* beyond 1e"),
     "index beyond": ("a.obj", BOX + "f 1 2 9\n", r"line 5.*index 8 \(from 0\).*4 vertices"),
     "index 0": ("a.obj", BOX + "f 1 2 3\nf 0 1 2\n", "line 6.*start at 1"),
     "relative index beyond": ("a.obj", BOX + "f -1 -2 -5\n", "line 5.*relative index -5"),

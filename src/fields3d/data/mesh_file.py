@@ -18,6 +18,7 @@ from fields3d.core.errors import BadData
 MAX_FILE_BYTES = 2**29  # 512 MiB of any file; text takes about five times its size while it is parsed
 MAX_TEXT_BYTES = 2**28
 MAX_ELEMENTS = 2**24  # vertices, and faces
+FARTHEST = 1e90  # volumes are cubes of coordinates
 
 _CHUNK = 2**16  # rows of text parsed at a time
 
@@ -44,10 +45,11 @@ class MeshFile:
       raise self.fault(f"{name} count {count} is above the cap of {MAX_ELEMENTS}", "simplify or split the mesh")
 
   def check_finite(self, vertices: np.ndarray) -> None:
-    """Refuses vertices (v, 3) that are NaN or infinite: the first one and how many."""
-    bad = np.flatnonzero(~np.isfinite(vertices).all(1))
+    """Refuses vertices (v, 3) that are NaN, infinite or so far that products overflow: the first and how many."""
+    bad = np.flatnonzero(~(np.abs(vertices) <= FARTHEST).all(1))
     if len(bad):
-      raise self.fault(f"vertex {bad[0]} (from 0) is not finite: {vertices[bad[0]].tolist()} ({len(bad)} in all)")
+      what = "not finite" if not np.isfinite(vertices[bad[0]]).all() else f"beyond {FARTHEST:g}"
+      raise self.fault(f"vertex {bad[0]} (from 0) is {what}: {vertices[bad[0]].tolist()} ({len(bad)} in all)")
 
   def check_indices(self, corners: np.ndarray, num_vertices: int, face_of=None) -> None:
     """Refuses vertex indices (c,) from 0 that are out of range; `face_of(corner)` names the face, or its line."""

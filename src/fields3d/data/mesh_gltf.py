@@ -14,8 +14,7 @@ from fields3d.data.mesh_file import MeshFile
 _MOST_JSON_BYTES = 2**27
 _JSON, _BIN = 0x4E4F534A, 0x004E4942
 # Extensions that may be required and still leave the triangles as they are, or are read (quantisation).
-_HARMLESS = frozenset("KHR_mesh_quantization KHR_texture_transform KHR_texture_basisu EXT_texture_webp EXT_texture_avif "
-                      "KHR_lights_punctual KHR_xmp_json_ld".split())
+_HARMLESS = frozenset(["KHR_mesh_quantization", "KHR_texture_transform", "KHR_texture_basisu", "EXT_texture_webp", "EXT_texture_avif", "KHR_lights_punctual", "KHR_xmp_json_ld"])
 _TRIANGLES, _STRIP, _FAN = 4, 5, 6
 
 

@@ -13,9 +13,8 @@ from fields3d.core.types import Mesh
 from fields3d.data.mesh_file import MeshFile, colors_to_uint8
 from fields3d.data.mesh_polygons import triangulate
 
-_PASSED_OVER = frozenset("vt vn vp o g s mg usemtl mtllib usemap maplib shadow_obj trace_obj bevel c_interp d_interp lod "
-                         "call csh cstype deg bmat step parm trim hole scrv sp end con stech ctech".split())
-_LEFT_OUT = frozenset("l p curv curv2 surf".split())
+_PASSED_OVER = frozenset(["vt", "vn", "vp", "o", "g", "s", "mg", "usemtl", "mtllib", "usemap", "maplib", "shadow_obj", "trace_obj", "bevel", "c_interp", "d_interp", "lod", "call", "csh", "cstype", "deg", "bmat", "step", "parm", "trim", "hole", "scrv", "sp", "end", "con", "stech", "ctech"])
+_LEFT_OUT = frozenset(["l", "p", "curv", "curv2", "surf"])
 _MOST_MTL_BYTES = 2**20
 
 

@@ -6,7 +6,12 @@ import re
 import numpy as np
 
 from fields3d.core.types import Mesh, PointCloud
-from fields3d.data.mesh_file import MeshFile, colors_to_uint8, split_by_face_color, unit_normals
+from fields3d.data.mesh_file import (
+  MeshFile,
+  colors_to_uint8,
+  split_by_face_color,
+  unit_normals,
+)
 from fields3d.data.mesh_polygons import triangulate
 
 _MOST_HEADER_BYTES = 2**16

@@ -13,7 +13,12 @@ import numpy as np
 
 from fields3d.core.errors import BadData, MissingInput, from_os_error
 from fields3d.core.types import Mesh, PointCloud
-from fields3d.data.mesh_file import MAX_FILE_BYTES, MeshFile, colors_to_uint8, unit_normals
+from fields3d.data.mesh_file import (
+  MAX_FILE_BYTES,
+  MeshFile,
+  colors_to_uint8,
+  unit_normals,
+)
 from fields3d.data.mesh_gltf import read_glb, read_gltf
 from fields3d.data.mesh_obj import read_obj
 from fields3d.data.mesh_off import read_off

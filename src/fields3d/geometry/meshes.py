@@ -65,7 +65,8 @@ class MeshReport:
 def face_cross(mesh: Mesh) -> np.ndarray:
   """(f, 3): twice the area vector of each face."""
   a, b, c = (mesh.vertices[mesh.faces[:, i]] for i in range(3))
-  return np.cross(b - a, c - a)
+  with np.errstate(over="ignore", invalid="ignore"):
+    return np.cross(b - a, c - a)
 
 
 def face_areas(mesh: Mesh) -> np.ndarray:
@@ -74,7 +75,8 @@ def face_areas(mesh: Mesh) -> np.ndarray:
   >>> face_areas(Mesh(np.array([[0., 0, 0], [2, 0, 0], [0, 3, 0]]), np.array([[0, 1, 2]]))).tolist()
   [3.0]
   """
-  return np.linalg.norm(face_cross(mesh), axis=1) / 2
+  with np.errstate(over="ignore"):
+    return np.linalg.norm(face_cross(mesh), axis=1) / 2
 
 
 def face_normals(mesh: Mesh) -> np.ndarray:
