@@ -10,10 +10,11 @@ from fields3d.encodings import ENCODINGS
 from fields3d.encodings.encoding import fade
 
 SECTIONS = {
-    "hashgrid": dict(name="hashgrid", levels=3, features=2, log2_rows=8, coarsest=4, finest=16, interpolation="quintic"),
-    "fourier": dict(name="fourier", levels=3),
-    "gaussian_fourier": dict(name="gaussian_fourier", features=8, frequency=1.0),
-    "identity": dict(name="identity"),
+    "hashgrid": {"name": "hashgrid", "levels": 3, "features": 2, "log2_rows": 8, "coarsest": 4, "finest": 16,
+                 "interpolation": "quintic"},
+    "fourier": {"name": "fourier", "levels": 3},
+    "gaussian_fourier": {"name": "gaussian_fourier", "features": 8, "frequency": 1.0},
+    "identity": {"name": "identity"},
 }
 
 

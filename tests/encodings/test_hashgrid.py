@@ -11,7 +11,7 @@ from fields3d.core.errors import UsageFault
 from fields3d.encodings.hashgrid import hashgrid, resolutions
 
 KINDS = ("linear", "smoothstep", "quintic")
-SMALL = dict(levels=4, features=3, log2_rows=9, coarsest=4, finest=40)  # levels of 4 cells dense, of 40 hashed
+SMALL = {"levels": 4, "features": 3, "log2_rows": 9, "coarsest": 4, "finest": 40}  # 4 cells dense, 40 hashed
 
 
 def ease(t, kind):
@@ -59,7 +59,7 @@ def test_it_equals_a_float64_loop(kind, unroll):
 def test_a_dense_level_reproduces_a_trilinear_function_exactly():
   n = 5
   nodes = np.stack(np.meshgrid(*[np.linspace(-1, 1, n + 1)] * 3, indexing="ij"), -1)
-  f = lambda p: 1 + 2 * p[..., 0] - p[..., 1] * p[..., 2] + 0.5 * p[..., 0] * p[..., 1] * p[..., 2]  # noqa: E731
+  f = lambda p: 1 + 2 * p[..., 0] - p[..., 1] * p[..., 2] + 0.5 * p[..., 0] * p[..., 1] * p[..., 2]
   table = np.zeros((1, 1, 256))
   table[0, 0, :(n + 1)**3] = f(nodes).transpose(2, 1, 0).ravel()  # x fastest
   x = np.random.default_rng(2).uniform(-1, 1, (200, 3))
@@ -94,7 +94,7 @@ def test_derivatives_are_continuous_across_cells_up_to_the_order_of_the_kind(kin
 
 def eikonal(grid, params, x):
   """The loss whose gradient needs second derivatives: mean (|grad f| - 1)^2 of f = sum of sin of the features."""
-  f = lambda q: jnp.sum(jnp.sin(grid.apply(params, q[None])))  # noqa: E731
+  f = lambda q: jnp.sum(jnp.sin(grid.apply(params, q[None])))
   normals = jax.vmap(jax.grad(f))(x)
   return jnp.mean((jnp.sqrt(jnp.sum(normals**2, axis=-1)) - 1) ** 2)
 
