@@ -1,7 +1,7 @@
 """Evaluators by name: each a factory of (EvaluationInput) -> Evaluation."""
 
-from fields3d.evaluation.reconstruction import geometry
+from fields3d.evaluation import reconstruction
 
 EVALUATORS = {
-    "geometry": geometry,
+    "geometry": reconstruction.geometry,
 }

@@ -140,8 +140,8 @@ MEASURES: Mapping[str, Measure] = {
         "mean |cosine| of the face normals of nearest neighbours, averaged over both ways"),
     "hausdorff": Measure(
         _distance, np.maximum, "lower",
-        "largest distance to a nearest neighbour, either way, of the samples; one shape has no interval, since the "
-        "bootstrap of a maximum is inconsistent", pool="max", power=1),
+        "largest distance to a nearest neighbour, either way, of the samples; one shape has no interval (the bootstrap of "
+        "a maximum is inconsistent)", pool="max", power=1),
 }
 
 
@@ -201,7 +201,7 @@ def compare(prediction: Mesh, truth: Mesh, *, points: int = 30_000, iou_points: 
 def _surface_metrics(matches: Matches, floor: Matches, thresholds: Sequence[float], seed: int,
                      frame: Frame | None) -> list[Metric]:
   measures = surface_measures(thresholds)
-  unit = "normalised frame" if frame is None else "world frame"
+  unit = "; normalised frame" if frame is None else "; world frame"
   n = len(matches.forward.distance)
   rng = np.random.default_rng((seed, 1))
   forward, backward = (resampled_means(np.stack([m.point(d) for m in measures.values()], axis=1), rng, 2000)
@@ -212,7 +212,7 @@ def _surface_metrics(matches: Matches, floor: Matches, thresholds: Sequence[floa
     low = high = None
     if measure.pool == "mean":
       low, high = percentile_interval(scale * measure.combine(forward[:, k], backward[:, k]))
-    protocol = f"{measure.definition}; {n:,} points uniform by area on each surface; {unit}"
+    protocol = f"{measure.definition}; {n:,} points uniform by area on each surface{unit if measure.power else ''}"
     out.append(Metric(name, scale * evaluate(measure, matches), low, high, n, seed, scale * evaluate(measure, floor),
                       measure.better, protocol))
   return out

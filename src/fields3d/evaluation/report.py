@@ -146,7 +146,8 @@ def _gallery(workdir: pathlib.Path, step: int, evaluations: Mapping[str, Evaluat
 <p class="lead">Prediction on the left, truth on the right, seen alike. Choose a pair to turn it.</p>
 <div class="show">
 <div class="viewer" data-viewer>
-  <div class="stage"><canvas tabindex="0" aria-label="Interactive view. Arrow keys orbit, plus and minus zoom."></canvas>
+  <div class="stage">
+    <canvas tabindex="0" aria-label="Interactive view. Arrow keys orbit, plus and minus zoom."></canvas>
     <span class="pane" data-pane hidden>Prediction</span><span class="pane truth" data-pane hidden>Truth</span></div>
   <div class="bar"><output data-status aria-live="polite"></output>
     <button type="button" data-act="truth" aria-pressed="true">Truth</button>

@@ -59,12 +59,13 @@ class EvaluationInput:
   """What an evaluator may use.
 
   predict: name -> function, the task's, with parameters bound. out_dir: an existing directory for its files.
+  seed: replaces the evaluator's own; None leaves it.
   """
   predict: Mapping[str, Callable]
   dataset: Dataset
   out_dir: pathlib.Path
   step: int
-  seed: int
+  seed: int | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,9 +77,14 @@ class Evaluation:
   warnings: Sequence[str] = ()
   settings: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
-  def to_json(self) -> dict:
-    """The evaluation as dicts, lists, strings and numbers."""
-    return dataclasses.asdict(self)
+  def to_json(self) -> dict[str, Any]:
+    """As plain values. A shape's metrics leave out what they share with the set's: protocol, seed, better."""
+    def brief(metrics):
+      return {m.name: {"value": m.value, "low": m.low, "high": m.high, "floor": m.floor, "n": m.n} for m in metrics}
+
+    rows = [{**vars(row), "metrics": brief(row.metrics), "baseline": brief(row.baseline)} for row in self.rows]
+    return {"name": self.name, "settings": dict(self.settings), "warnings": list(self.warnings),
+            "metrics": [dataclasses.asdict(metric) for metric in self.metrics], "rows": rows}
 
 
 Evaluator = Callable[[EvaluationInput], Evaluation]
