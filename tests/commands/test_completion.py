@@ -61,8 +61,8 @@ def test_each_script_is_of_sound_syntax_and_knows_every_option(scripts, shell):
 def test_zsh_runs_the_script(scripts):
   if not shutil.which("zsh"):
     pytest.skip("zsh is not installed")
-  done = subprocess.run(["zsh", "-fc", f"autoload -U compinit; compinit -D; source {scripts['zsh']}; whence -w _fields3d"],
-                        capture_output=True, text=True, check=False, timeout=20)
+  line = f"autoload -U compinit; compinit -D; source {scripts['zsh']}; whence -w _fields3d"
+  done = subprocess.run(["zsh", "-fc", line], capture_output=True, text=True, check=False, timeout=20)
   assert done.stdout.strip() == "_fields3d: function", done.stderr
 
 

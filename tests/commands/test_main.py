@@ -79,8 +79,8 @@ def test_help_and_errors_import_nothing_heavy_and_take_under_a_second(commands, 
 
 def test_the_module_runs_as_a_command_and_a_bad_option_ends_in_5_seconds():
   start = time.perf_counter()
-  done = subprocess.run([sys.executable, "-m", "fields3d", "sample", "--sede", "1", "."], capture_output=True, text=True,
-                        timeout=60, check=False)
+  done = subprocess.run([sys.executable, "-m", "fields3d", "sample", "--sede", "1", "."], capture_output=True,
+                        text=True, timeout=60, check=False)
   assert done.returncode == 2 and time.perf_counter() - start < 5
   assert done.stderr == "fields3d: --sede: no such option; did you mean '--seed'?\n"
 
@@ -127,7 +127,8 @@ def test_options_may_stand_before_and_after_positionals(tmp_path):
 
 
 def test_overrides_keep_their_order_and_any_value():
-  rest, overrides = take_overrides(["--config.a=1=2", "--x", "--config.b.c", "-1e3", "y", "--config.a=", "--config", "f"])
+  words = ["--config.a=1=2", "--x", "--config.b.c", "-1e3", "y", "--config.a=", "--config", "f"]
+  rest, overrides = take_overrides(words)
   assert rest == ["--x", "y", "--config", "f"]
   assert overrides == [("a", "1=2"), ("b.c", "-1e3"), ("a", "")]
   with pytest.raises(UsageFault, match="needs a value"):
@@ -144,8 +145,9 @@ def test_every_fault_is_its_line_and_its_exit_code(fault, probe, capsys):
 
 
 @pytest.mark.parametrize(("error", "code"), [
-    (FileNotFoundError(errno.ENOENT, "No such file or directory", "x"), 66), (OSError(errno.ENOSPC, "No space", "x"), 74),
-    (PermissionError(errno.EACCES, "Permission denied", "/x"), 73), (MemoryError(), 69), (KeyboardInterrupt(), 130),
+    (FileNotFoundError(errno.ENOENT, "No such file or directory", "x"), 66),
+    (OSError(errno.ENOSPC, "No space", "x"), 74), (PermissionError(errno.EACCES, "Permission denied", "/x"), 73),
+    (MemoryError(), 69), (KeyboardInterrupt(), 130),
     (ModuleNotFoundError("No module named 'viser'", name="viser"), 69),
     (RuntimeError("Unable to initialize backend 'cuda'"), 69), (RuntimeError("RESOURCE_EXHAUSTED: Out of memory"), 69),
     (ZeroDivisionError("division\nby zero"), 70), (ModuleNotFoundError("x", name="fields3d.nothing"), 70),
@@ -167,8 +169,8 @@ def test_a_bug_shows_its_traceback_on_request_only(probe, capsys, monkeypatch):
 
 
 def test_a_reader_that_leaves_ends_the_command_quietly():
-  done = subprocess.run("python -m fields3d completion bash | true; echo ${PIPESTATUS[0]}".replace("python", sys.executable),
-                        shell=True, executable="/bin/bash", capture_output=True, text=True, timeout=60, check=False)
+  line = f"{sys.executable} -m fields3d completion bash | true; echo ${{PIPESTATUS[0]}}"
+  done = subprocess.run(["bash", "-c", line], capture_output=True, text=True, timeout=60, check=False)
   assert done.stderr == "" and done.stdout.strip() in ("141", "0")
 
 
@@ -186,7 +188,8 @@ def test_as_fault_leaves_bugs_alone():
 
 @pytest.mark.parametrize(("kind", "text"), [
     (options.positive_float, "0"), (options.positive_float, "inf"), (options.finite_float, "nan"),
-    (options.finite_float, "1e999"), (options.fraction, "1.01"), (options.fraction, "-0.1"), (options.finite_float, "x"),
+    (options.finite_float, "1e999"), (options.fraction, "1.01"), (options.fraction, "-0.1"),
+    (options.finite_float, "x"),
     (options.indices, "1,,2"), (options.indices, "-1"), (options.indices, "a"), (options.indices, ""),
     (options.non_negative_int, "-1"), (options.positive_int, "0x10")])
 def test_option_types_refuse_with_one_short_line(kind, text):

@@ -372,7 +372,7 @@ def kill_while_saving(directory, rounds):
 
 
 def test_kill_9_while_saving_leaves_the_newest_committed_step(tmp_path):
-  kill_while_saving(str(tmp_path), 3)
+  kill_while_saving(str(tmp_path), 2)
 
 
 @pytest.mark.slow
