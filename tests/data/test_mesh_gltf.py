@@ -252,7 +252,8 @@ REJECTED = {
     "deep JSON": (struct.pack("<4sIIII", b"glTF", 2, 400020, 400000, 0x4E4F534A) + b"[" * 400000, "nested too deeply"),
     "asset version": (change(["asset", "version"], "1.0").glb(), "asset.version"),
     "index out of range": (BAD_INDEX.glb(), r"indices \(accessors\[1\]\) item 5: vertex index 4"),
-    "node cycle": (change(["nodes"], [{"mesh": 0, "children": [1]}, {"children": [0]}]).glb(), "nodes.0. is reached twice"),
+    "node cycle": (change(["nodes"], [{"mesh": 0, "children": [1]}, {"children": [0]}]).glb(),
+                   "nodes.0. is reached twice"),
     "node cycle without a scene": (change(["nodes"], [{"children": [1]}, {"children": [0]}]).glb().replace(
         b'"scenes"', b'"scenez"'), "node cycle"),
     "two parents": (change(["nodes"], [{"children": [1, 1]}, {"mesh": 0}]).glb(), "nodes.1. is reached twice"),
@@ -261,7 +262,7 @@ REJECTED = {
     "meshopt": (change(["extensionsRequired"], ["EXT_meshopt_compression"]).glb(), "EXT_meshopt_compression"),
     "accessor without data": (change(["accessors", 0, "bufferView"], None).glb(), r"accessors\[0\] .* no bufferView"),
     "huge count": (change(["accessors", 0, "count"], 4 * 10**9).glb(), "above the cap"),
-    "count beyond the view": (change(["accessors", 0, "count"], 5).glb(), "needs bytes up to 60, bufferViews.0. has 48"),
+    "count beyond the view": (change(["accessors", 0, "count"], 5).glb(), "needs bytes up to 60, .* has 48"),
     "negative offset": (change(["bufferViews", 0, "byteOffset"], -4).glb(), "byteOffset is -4"),
     "view beyond the buffer": (change(["bufferViews", 1, "byteLength"], 25).glb(), "ends at byte 73"),
     "stride below the item": (change(["bufferViews", 0, "byteStride"], 4).glb(), "byteStride is 4"),
@@ -327,7 +328,8 @@ def test_any_damage_ends_in_a_mesh_or_a_fault(tmp_path):
   content = sparse(False)(X, FACES, rng).glb()
   for _ in range(400):
     damaged = np.frombuffer(content, np.uint8).copy()
-    damaged[rng.integers(12, len(damaged), size=rng.integers(1, 4))] = rng.choice(np.frombuffer(b'0179-.,"[]{}e\0\xff', np.uint8))
+    spots = rng.integers(12, len(damaged), size=rng.integers(1, 4))
+    damaged[spots] = rng.choice(np.frombuffer(b'0179-.,"[]{}e\0\xff', np.uint8))
     try:
       read(tmp_path, damaged.tobytes())
     except Fault as fault:

@@ -39,7 +39,8 @@ def moved(mesh, offset=0.0, scale=1.0):
 def torus(major=2.0, minor=0.5, m=40, n=24):
   i, j = np.meshgrid(np.arange(m), np.arange(n), indexing="ij")
   u, v = 2 * np.pi * i / m, 2 * np.pi * j / n
-  x = np.stack([(major + minor * np.cos(v)) * np.cos(u), minor * np.sin(v), -(major + minor * np.cos(v)) * np.sin(u)], -1)
+  r = major + minor * np.cos(v)
+  x = np.stack([r * np.cos(u), minor * np.sin(v), -r * np.sin(u)], -1)
   a, b, c, d = (((i + p) % m * n + (j + q) % n).reshape(-1) for p, q in ((0, 0), (1, 0), (1, 1), (0, 1)))
   return Mesh(x.reshape(-1, 3), np.concatenate([np.stack([a, b, c], 1), np.stack([a, c, d], 1)]))
 
@@ -87,7 +88,8 @@ def test_each_defect_is_counted_once():
   x = np.concatenate([TETRAHEDRON.vertices, [[9., 9, 9], [0.5, 0, 0]]])
   faces = np.concatenate([TETRAHEDRON.faces, [[0, 0, 1], [0, 1, 5], [2, 1, 0], [0, 1, 2]]])
   report = inspect_mesh(Mesh(x, faces))
-  assert (report.degenerate_faces, report.duplicate_faces, report.opposite_faces, report.unused_vertices) == (2, 1, 1, 1)
+  assert (report.degenerate_faces, report.duplicate_faces, report.opposite_faces) == (2, 1, 1)
+  assert report.unused_vertices == 1
   assert report.bounds == ((0, 0, 0), (1, 1, 1))
 
 
@@ -121,7 +123,7 @@ def test_random_soups_are_judged_as_trimesh_judges_them(seed, num_faces, num_ver
   counts = np.bincount(trimesh.grouping.unique_rows(oracle.edges_sorted)[1])
   assert (report.boundary_edges, report.nonmanifold_edges) == ((counts == 1).sum(), (counts > 2).sum())
   pairs = np.argwhere((faces[:, None, :, None] == faces[None, :, None, :]).any(3).sum(2) >= 2)
-  assert report.components == trimesh.graph.connected_components(pairs, nodes=np.arange(len(faces)), engine="scipy").__len__()
+  assert report.components == len(trimesh.graph.connected_components(pairs, nodes=np.arange(len(faces))))
 
 
 def test_real_meshes_are_measured_as_trimesh_measures_them(real_data):
@@ -139,7 +141,8 @@ def test_real_meshes_are_measured_as_trimesh_measures_them(real_data):
 def test_normals_are_unit_outward_and_zero_without_area():
   np.testing.assert_allclose(face_normals(TETRAHEDRON)[3], np.full(3, 3**-0.5))
   flat = Mesh(TETRAHEDRON.vertices, np.array([[0, 0, 1]]))
-  assert face_normals(flat).tolist() == [[0, 0, 0]] and face_areas(flat).tolist() == [0] and degenerate_faces(flat).all()
+  assert face_normals(flat).tolist() == [[0, 0, 0]] and face_areas(flat).tolist() == [0]
+  assert degenerate_faces(flat).all()
 
 
 @pytest.mark.parametrize("scale", [1e-9, 1e-3, 1.0, 1e9])

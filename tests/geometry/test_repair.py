@@ -87,7 +87,8 @@ def test_a_body_given_in_both_orientations_becomes_solid():
 
 
 def test_a_two_sided_sheet_stays():
-  sheet = Mesh(np.array([[5., 0, 0], [6, 0, 0], [6, 1, 0], [5, 1, 0]]), np.array([[0, 1, 2], [0, 2, 3], [2, 1, 0], [3, 2, 0]]))
+  sheet = Mesh(np.array([[5., 0, 0], [6, 0, 0], [6, 1, 0], [5, 1, 0]]),
+               np.array([[0, 1, 2], [0, 2, 3], [2, 1, 0], [3, 2, 0]]))
   mesh, notes = repair(join(CUBE, sheet))
   assert notes == ["4 faces of two-sided sheets kept"] and len(mesh.faces) == 16
   assert inspect_mesh(mesh).boundary_edges == 0

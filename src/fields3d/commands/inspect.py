@@ -51,8 +51,8 @@ def _mesh(path: pathlib.Path, strict: bool) -> dict[str, Any]:
     read_mesh(path, strict=True)
   mesh, warnings = parse_mesh(path)
   mended, notes = repair(mesh)
-  after = inspect_mesh(mended)
-  return {"path": str(path), "colors": mesh.colors is not None, "file": inspect_mesh(mesh).to_json(),
+  after = inspect_mesh(mended, crossings=True)
+  return {"path": str(path), "colors": mesh.colors is not None, "file": inspect_mesh(mesh, crossings=True).to_json(),
           "mended": after.to_json(), "warnings": warnings + notes + after.warnings()}
 
 

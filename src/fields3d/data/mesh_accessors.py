@@ -155,7 +155,8 @@ class Accessors:
         raise self.file.fault(f"{where}.uri: {error}") from None
     path = None if "://" in uri else self.file.inside(urllib.parse.unquote(uri))
     if path is None:
-      raise self.file.fault(f"{where}.uri {uri[:80]!r} is no file of the mesh's folder", "put the buffer beside the mesh")
+      raise self.file.fault(f"{where}.uri {uri[:80]!r} is no file of the mesh's folder",
+                            "put the buffer beside the mesh")
     self._count_bytes(path.stat().st_size, where)
     return path.read_bytes()
 

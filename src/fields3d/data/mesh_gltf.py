@@ -14,7 +14,9 @@ from fields3d.data.mesh_file import MeshFile
 _MOST_JSON_BYTES = 2**27
 _JSON, _BIN = 0x4E4F534A, 0x004E4942
 # Extensions that may be required and still leave the triangles as they are, or are read (quantisation).
-_HARMLESS = frozenset(["KHR_mesh_quantization", "KHR_texture_transform", "KHR_texture_basisu", "EXT_texture_webp", "EXT_texture_avif", "KHR_lights_punctual", "KHR_xmp_json_ld"])
+_HARMLESS = frozenset([
+    "KHR_mesh_quantization", "KHR_texture_transform", "KHR_texture_basisu", "EXT_texture_webp", "EXT_texture_avif",
+    "KHR_lights_punctual", "KHR_xmp_json_ld"])
 _TRIANGLES, _STRIP, _FAN = 4, 5, 6
 
 
@@ -26,7 +28,8 @@ def read_glb(file: MeshFile) -> Mesh:
   """
   data = file.data
   if data[:4] != b"glTF" or len(data) < 20:
-    raise file.fault(f"does not begin with a GLB header but {data[:4]!r} ({len(data)} bytes)", "check that it is a GLB file")
+    raise file.fault(f"does not begin with a GLB header but {data[:4]!r} ({len(data)} bytes)",
+                     "check that it is a GLB file")
   version, length = (int.from_bytes(data[i:i + 4], "little") for i in (4, 8))
   if version != 2:
     raise file.fault(f"glTF version {version} at offset 4", "export it as glTF 2.0")

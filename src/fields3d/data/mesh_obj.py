@@ -13,7 +13,10 @@ from fields3d.core.types import Mesh
 from fields3d.data.mesh_file import MeshFile, colors_to_uint8
 from fields3d.data.mesh_polygons import triangulate
 
-_PASSED_OVER = frozenset(["vt", "vn", "vp", "o", "g", "s", "mg", "usemtl", "mtllib", "usemap", "maplib", "shadow_obj", "trace_obj", "bevel", "c_interp", "d_interp", "lod", "call", "csh", "cstype", "deg", "bmat", "step", "parm", "trim", "hole", "scrv", "sp", "end", "con", "stech", "ctech"])
+_PASSED_OVER = frozenset([
+    "vt", "vn", "vp", "o", "g", "s", "mg", "usemtl", "mtllib", "usemap", "maplib", "shadow_obj", "trace_obj", "bevel",
+    "c_interp", "d_interp", "lod", "call", "csh", "cstype", "deg", "bmat", "step", "parm", "trim", "hole", "scrv", "sp",
+    "end", "con", "stech", "ctech"])
 _LEFT_OUT = frozenset(["l", "p", "curv", "curv2", "surf"])
 _MOST_MTL_BYTES = 2**20
 
@@ -30,7 +33,8 @@ def read_obj(file: MeshFile) -> Mesh:
   """
   rows = _Rows(file)
   if not rows.faces:
-    raise file.fault(f"no faces found ({len(rows.vertices)} vertices)", "give a mesh with faces; check that it is an OBJ file")
+    raise file.fault(f"no faces found ({len(rows.vertices)} vertices)",
+                     "give a mesh with faces; check that it is an OBJ file")
   if not rows.vertices:
     raise file.fault("faces but no vertices")
   file.check_count(len(rows.vertices), "vertex")
@@ -107,7 +111,8 @@ def _vertices(file: MeshFile, rows: _Rows) -> tuple[np.ndarray, np.ndarray | Non
   widths = np.fromiter((len(row.split()) for row in rows.vertices), np.int64, len(rows.vertices))
   wrong = np.flatnonzero((widths < 3) | (widths == 5) | (widths > 7))
   if len(wrong):
-    raise file.fault(f"line {rows.vertex_lines[wrong[0]]}: a vertex of {widths[wrong[0]]} numbers ({len(wrong)} in all)",
+    at = wrong[0]
+    raise file.fault(f"line {rows.vertex_lines[at]}: a vertex of {widths[at]} numbers ({len(wrong)} in all)",
                      "a vertex is x y z, x y z w or x y z r g b")
   numbers = file.numbers(rows.vertices, np.float64, rows.vertex_lines)
   starts = np.cumsum(widths) - widths

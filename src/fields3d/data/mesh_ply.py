@@ -275,8 +275,9 @@ def _text_element(file: MeshFile, element: _Element, rows: list[str], lines: lis
       within = np.arange(lengths.sum()) - np.repeat(np.cumsum(lengths) - lengths, lengths)
       items = numbers[np.repeat(starts + place, lengths) + within]
       if p.kind[0] != "f":
-        demand(np.isin(np.arange(len(rows)), np.repeat(np.arange(len(rows)), lengths)[~(np.abs(items) < 2**53) | (items != np.floor(items))]),
-               f"{p.name} must be integers")
+        broken = ~(np.abs(items) < 2**53) | (items != np.floor(items))
+        owner = np.repeat(np.arange(len(rows)), lengths)
+        demand(np.bincount(owner[broken], minlength=len(rows)) > 0, f"{p.name} must be integers")
         items = items.astype(np.int64)
       values[p.name] = (items, lengths)
       place += lengths

@@ -62,7 +62,7 @@ def _folded(vertices: np.ndarray, faces: np.ndarray, owner: np.ndarray, sizes: n
 
 
 def _clip_ears(vertices: np.ndarray, polygon: Sequence[int]) -> list[tuple[int, int, int]] | None:
-  """The triangles of a simple polygon, in the plane of its area vector; None where no ear is left (it crosses itself)."""
+  """The triangles of a simple polygon, in the plane of its area vector; None where it crosses itself."""
   x = vertices[polygon] - vertices[polygon[0]]
   normal = np.cross(x[1:-1], x[2:]).sum(0)
   axis = int(np.argmax(np.abs(normal)))

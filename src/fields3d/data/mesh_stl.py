@@ -1,4 +1,4 @@
-"""STL, binary and text. Facet normals and the attribute bytes (colours of two incompatible conventions) are not used."""
+"""STL, binary and text. Facet normals are not used, nor attribute bytes (colours of two incompatible conventions)."""
 
 import numpy as np
 
@@ -30,7 +30,8 @@ def read_stl(file: MeshFile) -> Mesh:
 
 def _read_binary(file: MeshFile, count: int) -> np.ndarray:
   if count < 0:
-    raise file.fault(f"{len(file.data)} bytes, a binary STL has {_HEADER_BYTES} and more", "check that it is an STL file")
+    raise file.fault(f"{len(file.data)} bytes, a binary STL has {_HEADER_BYTES} and more",
+                     "check that it is an STL file")
   have = len(file.data) - _HEADER_BYTES
   if count * _FACET.itemsize > have:
     raise file.fault(f"facet count {count} at offset 80 needs {count * _FACET.itemsize} bytes, {have} follow",

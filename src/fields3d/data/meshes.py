@@ -58,7 +58,7 @@ def read_mesh(path: str | os.PathLike, *, strict: bool = False) -> tuple[Mesh, l
   if not len(mesh.faces):
     raise BadData(path, "every face is degenerate", "give a mesh with an area")
   if strict:
-    warnings += inspect_mesh(mesh).warnings()
+    warnings += inspect_mesh(mesh, crossings=True).warnings()
     if warnings:
       raise BadData(path, "rejected as strict: " + ", ".join(warnings), "mend the mesh, or read it without strict")
   return mesh, warnings

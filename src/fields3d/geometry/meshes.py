@@ -1,6 +1,6 @@
-"""Triangle meshes: what they are (`inspect_mesh`), components, normalising, sampling. float64 and vectorised throughout.
+"""Triangle meshes: what they are (`inspect_mesh`), components, normalising, sampling.
 
-Topology is judged with equal vertices welded; see `topology`.
+All in float64 and vectorised. Topology is judged with equal vertices welded; see `topology`.
 """
 
 import dataclasses
@@ -11,6 +11,7 @@ import numpy as np
 from fields3d.core.errors import BadData
 from fields3d.core.types import Frame, Mesh, PointCloud
 from fields3d.geometry import topology
+from fields3d.geometry.self_intersection import crossing_faces
 
 MANY_COMPONENTS = 100
 _EPS = np.finfo(np.float64).eps
@@ -25,7 +26,8 @@ class MeshReport:
   watertight: every edge has exactly two faces. manifold: no edge of three faces or more, one fan around each vertex.
   consistently_oriented: the two faces of every such edge run it in opposite directions. volume: signed, None unless
   watertight and consistent. bounds: lowest and highest corner of the faces' vertices. genus: handles of all
-  components together, None unless watertight, manifold and consistent.
+  components together, None unless watertight, manifold and consistent. crossing_faces: those that pass through others,
+  None where they were not looked for.
   """
   vertices: int
   faces: int
@@ -46,6 +48,7 @@ class MeshReport:
   bounds: tuple[tuple[float, ...], tuple[float, ...]]
   euler: int
   genus: int | None
+  crossing_faces: int | None
 
   def to_json(self) -> dict[str, Any]:
     """As plain values."""
@@ -56,7 +59,8 @@ class MeshReport:
     found = [(self.boundary_edges, "boundary edges: the surface is open"),
              (self.nonmanifold_edges, "edges with more than two faces"),
              (self.nonmanifold_vertices, "vertices with more than one fan of faces"),
-             (self.components if self.components > MANY_COMPONENTS else 0, "components")]
+             (self.components if self.components > MANY_COMPONENTS else 0, "components"),
+             (self.crossing_faces or 0, "faces that cross others: take the sign by winding number")]
     if not self.consistently_oriented:
       found.append((1, "mesh of mixed orientation"))
     return [f"{count} {what}" for count, what in found if count]
@@ -117,8 +121,11 @@ def repeated_faces(welded: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
   return same, again & ~same
 
 
-def inspect_mesh(mesh: Mesh) -> MeshReport:
+def inspect_mesh(mesh: Mesh, crossings: bool = False) -> MeshReport:
   """Measures a mesh as it stands: exact counts, and sums in float64.
+
+  Args:
+    crossings: also look for self-intersections, which takes some four times as long as all the rest.
 
   >>> box = Mesh(np.array([[0., 0, 0], [1, 0, 0], [0, 1, 0], [0, 0, 1]]),
   ...            np.array([[0, 2, 1], [0, 1, 3], [0, 3, 2], [1, 2, 3]]))
@@ -144,13 +151,14 @@ def inspect_mesh(mesh: Mesh) -> MeshReport:
   corners = mesh.vertices[used] if used.any() else np.zeros((1, 3))
   return MeshReport(
       vertices=len(mesh.vertices), faces=len(mesh.faces), degenerate_faces=int(degenerate.sum()),
-      duplicate_faces=int(same.sum()), opposite_faces=int(opposite.sum()), duplicate_vertices=len(mesh.vertices) - len(first),
-      unused_vertices=int((~used).sum()), components=num_components, boundary_edges=boundary,
-      nonmanifold_edges=crowded, nonmanifold_vertices=pinched, watertight=watertight,
+      duplicate_faces=int(same.sum()), opposite_faces=int(opposite.sum()),
+      duplicate_vertices=len(mesh.vertices) - len(first), unused_vertices=int((~used).sum()),
+      components=num_components, boundary_edges=boundary, nonmanifold_edges=crowded, nonmanifold_vertices=pinched, watertight=watertight,
       manifold=crowded == 0 and pinched == 0, consistently_oriented=oriented,
       volume=signed_volume(mesh) if closed else None, area=float(face_areas(mesh).sum()),
       bounds=(tuple(corners.min(0).tolist()), tuple(corners.max(0).tolist())), euler=euler,
-      genus=num_components - euler // 2 if closed and pinched == 0 else None)
+      genus=num_components - euler // 2 if closed and pinched == 0 else None,
+      crossing_faces=int(crossing_faces(mesh).sum()) if crossings else None)
 
 
 def compact(mesh: Mesh, faces: np.ndarray | None = None) -> Mesh:
