@@ -5,10 +5,10 @@ import pytest
 import scipy.spatial
 import trimesh
 
-from fields3d.data import procedural
 from fields3d.data.families import FAMILIES, Choice, Uniform
 from fields3d.data.pipeline import generator
-from fields3d.data.solids import surface, surface_points
+from fields3d.data.procedural import parameters, solid
+from fields3d.data.solids import normalise, surface, surface_points
 
 NAMES = sorted(FAMILIES)
 PARTS = {
@@ -35,7 +35,7 @@ def test_the_six_families_are_there_with_five_parameters_or_more():
 
 @pytest.mark.parametrize("name", NAMES)
 def test_parameters_cover_their_ranges(name):
-  drawn = [procedural.parameters(name, 0, index) for index in range(300)]
+  drawn = [parameters(name, 0, index) for index in range(300)]
   for key, parameter in FAMILIES[name].parameters.items():
     values = [one[key] for one in drawn]
     if isinstance(parameter, Choice):
@@ -51,14 +51,14 @@ def test_parameters_cover_their_ranges(name):
 def test_every_parameter_changes_some_shape(name):
   x = np.random.default_rng(1).uniform(-1, 1, (2000, 3))
 
-  def look(parameters):
-    made = procedural.normalise(FAMILIES[name].build(parameters))
+  def look(values):
+    made = normalise(FAMILIES[name].build(values))
     return np.concatenate([made.sdf(x)[:, None], made.color(x)], axis=1)
 
   unmoved = set(FAMILIES[name].parameters)
   for index in range(20):
-    base = procedural.parameters(name, 0, index)
-    other = procedural.parameters(name, 1, index)
+    base = parameters(name, 0, index)
+    other = parameters(name, 1, index)
     unmoved -= {key for key in unmoved if np.any(look(base) != look({**base, key: other[key]}))}
   assert not unmoved
 
@@ -66,7 +66,7 @@ def test_every_parameter_changes_some_shape(name):
 @pytest.mark.parametrize("name", NAMES)
 def test_parts_are_named_and_every_one_shows(name):
   for index in range(3):
-    made = procedural.solid(name, 0, index)
+    made = solid(name, 0, index)
     assert PARTS[name] <= {part.label for part in made.parts}
     shown = made.part(surface(made, 1 / 40).vertices)
     assert set(shown) == set(range(len(made.parts)))
@@ -75,7 +75,7 @@ def test_parts_are_named_and_every_one_shows(name):
 @pytest.mark.parametrize("name", NAMES)
 def test_shapes_are_centred_in_the_unit_ball_with_a_margin_of_three_percent(name):
   for index in range(8):
-    made = procedural.solid(name, 0, index)
+    made = solid(name, 0, index)
     np.testing.assert_allclose(made.bounds().sum(axis=0), 0, atol=1e-5)
     radius = np.linalg.norm(surface(made, 1 / 40).vertices, axis=1).max()
     assert 0.955 < radius < 1.0015 / 1.03  # the mesh of this spacing cuts corners off
@@ -84,20 +84,20 @@ def test_shapes_are_centred_in_the_unit_ball_with_a_margin_of_three_percent(name
 @pytest.mark.parametrize("name", NAMES)
 def test_shapes_are_closed_and_in_one_piece(name):
   for index in range(4):
-    assert is_one_closed_piece(surface(procedural.solid(name, 3, index), 1 / 56)), index
+    assert is_one_closed_piece(surface(solid(name, 3, index), 1 / 56)), index
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_fifty_shapes_of_each_family_are_closed_and_in_one_piece(name):
   for index in range(50):
-    assert is_one_closed_piece(surface(procedural.solid(name, 0, index), 1 / 64)), index
+    assert is_one_closed_piece(surface(solid(name, 0, index), 1 / 64)), index
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_the_lipschitz_constant_is_at_most_one(name):
   for index in range(3):
-    made = procedural.solid(name, 0, index)
+    made = solid(name, 0, index)
     for step in (1e-4, 0.1):
       x = cube(4000)
       y = x + step * np.random.default_rng(1).standard_normal(x.shape)
@@ -106,7 +106,7 @@ def test_the_lipschitz_constant_is_at_most_one(name):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_the_gradient_has_norm_one_near_the_surface(name):
-  made, h = procedural.solid(name, 0, 0), 1e-6
+  made, h = solid(name, 0, 0), 1e-6
   on = surface_points(surface(made, 1 / 48), made, 3000, generator(0))
   x = on + 0.005 * np.random.default_rng(0).standard_normal(on.shape)
   slope = np.stack([(made.sdf(x + e) - made.sdf(x - e)) / (2 * h) for e in np.eye(3) * h], axis=1)
@@ -116,7 +116,7 @@ def test_the_gradient_has_norm_one_near_the_surface(name):
 @pytest.mark.parametrize("name", NAMES)
 def test_distances_are_exact_outside_and_a_close_lower_bound_inside(name):
   for index in range(2):
-    made = procedural.solid(name, 2, index)
+    made = solid(name, 2, index)
     on = surface_points(surface(made, 1 / 64), made, 60_000, generator(0))
     x = cube(8000)
     truth, ours = scipy.spatial.cKDTree(on).query(x)[0], made.sdf(x)
@@ -132,7 +132,7 @@ def test_distances_are_exact_outside_and_a_close_lower_bound_inside(name):
 @pytest.mark.parametrize("name", NAMES)
 def test_nothing_is_thinner_than_a_twentieth(name):
   for index in range(6):
-    made = procedural.solid(name, 4, index)
+    made = solid(name, 4, index)
     x = surface_points(surface(made, 1 / 48), made, 1500, generator(0))
     inward, chord = -made.normal(x), np.full(len(x), 0.004)
     for _ in range(30):  # walk inwards until out again: the chord along the normal

@@ -7,8 +7,8 @@ import pytest
 
 from fields3d.core.config import build
 from fields3d.core.errors import UsageFault
-from fields3d.data import procedural
 from fields3d.data.families import FAMILIES
+from fields3d.data.procedural import SPLITS, parameters, procedural, sample, solid
 
 SMALL = {"families": ("mug", "car"), "num_shapes": 4, "num_val": 1, "num_test": 3, "samples_per_shape": 2000,
          "rows": 4, "points": 64}
@@ -16,16 +16,16 @@ SMALL = {"families": ("mug", "car"), "num_shapes": 4, "num_val": 1, "num_test": 
 
 @pytest.fixture(scope="module")
 def dataset():
-  return procedural.procedural(**SMALL)
+  return procedural(**SMALL)
 
 
 @pytest.fixture(scope="module")
 def samples():
-  return procedural.sample(procedural.solid("mug", 0, 0), 20_000, (0.005, 0.0005), 0.94, seed=0, stream=(1, 2))
+  return sample(solid("mug", 0, 0), 20_000, (0.005, 0.0005), 0.94, seed=0, stream=(1, 2))
 
 
 def test_the_same_arguments_give_the_same_bits(dataset):
-  again = procedural.procedural(**SMALL)
+  again = procedural(**SMALL)
   ours, theirs = dataset.batch(3, 0, 1), again.batch(3, 0, 1)
   assert ours.keys() == theirs.keys() == {"shape", "x", "sdf", "normals", "colors"}
   for name in ours:
@@ -36,20 +36,20 @@ def test_the_same_arguments_give_the_same_bits(dataset):
 
 
 def test_asking_for_more_shapes_changes_none_of_the_first(dataset):
-  more = procedural.procedural(**{**SMALL, "num_shapes": 6, "samples_per_shape": 10, "num_test": 9})
+  more = procedural(**{**SMALL, "num_shapes": 6, "samples_per_shape": 10, "num_test": 9})
   assert more.info["names"][:4] == dataset.info["names"]
   assert [s.name for s in more.shapes("test")[:3]] == [s.name for s in dataset.shapes("test")]
 
 
 def test_splits_share_no_shape(dataset):
-  names = [shape.name for split in procedural.SPLITS for shape in dataset.shapes(split)]
+  names = [shape.name for split in SPLITS for shape in dataset.shapes(split)]
   assert len(names) == len(set(names)) == 8
-  drawn = [procedural.parameters("car", 0, index) for index in range(60)]
+  drawn = [parameters("car", 0, index) for index in range(60)]
   assert len({repr(one) for one in drawn}) == 60
 
 
 def test_another_seed_is_another_shape():
-  assert procedural.parameters("car", 0, 0) != procedural.parameters("car", 1, 0)
+  assert parameters("car", 0, 0) != parameters("car", 1, 0)
 
 
 def test_info_describes_the_training_shapes_in_order(dataset):
@@ -80,13 +80,13 @@ def test_samples_lie_near_the_surface_in_the_published_proportions(samples):
   assert 0.47 * 0.95 + 0.47 * 0.45 < close < 0.47 + 0.47 * 0.7 + 0.06
   num_uniform = np.sum(np.abs(samples.sdf) > 5 * np.sqrt(0.005))  # out of the reach of the noise
   assert 0.06 * 20_000 * 0.2 < num_uniform < 0.06 * 20_000
-  uniform = procedural.sample(procedural.solid("mug", 0, 0), 20_000, (), 0.0, seed=0, stream=(1,))
+  uniform = sample(solid("mug", 0, 0), 20_000, (), 0.0, seed=0, stream=(1,))
   assert np.all(np.abs(uniform.x) <= 1)
   np.testing.assert_allclose(uniform.x.var(axis=0), 1 / 3, rtol=0.03)  # 4 sigma of the variance of 20,000 draws
 
 
 def test_colours_of_samples_are_those_of_the_nearest_surface_point(samples):
-  made = procedural.solid("mug", 0, 0)
+  made = solid("mug", 0, 0)
   outside = slice(0, samples.num_outside)
   foot = samples.x[outside] - samples.sdf[outside, None] * samples.normals[outside]
   assert np.mean(np.abs(made.sdf(foot)) < 1e-5) > 0.999
@@ -109,14 +109,14 @@ def test_a_shape_has_its_true_mesh_colour_and_honest_flag(dataset):
 @pytest.mark.slow
 def test_the_default_dataset_builds_within_ten_seconds():
   start = time.process_time()
-  procedural.procedural()
+  procedural()
   assert time.process_time() - start < 10
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(FAMILIES))
 def test_a_hundred_thousand_distances_take_a_tenth_of_a_second(name):
-  made, x = procedural.solid(name, 0, 0), np.random.default_rng(0).uniform(-1, 1, (100_000, 3))
+  made, x = solid(name, 0, 0), np.random.default_rng(0).uniform(-1, 1, (100_000, 3))
   made.sdf(x)
   start = time.process_time()
   made.sdf(x)
@@ -134,7 +134,7 @@ def test_a_hundred_thousand_distances_take_a_tenth_of_a_second(name):
 ])
 def test_a_bad_setting_is_one_line_that_names_it(change, message):
   with pytest.raises(UsageFault, match=message.replace("?", r"\?")):
-    build({"procedural": procedural.procedural}, {"name": "procedural", **SMALL, **change}, "data")
+    build({"procedural": procedural}, {"name": "procedural", **SMALL, **change}, "data")
 
 
 def test_an_unknown_split_lists_the_right_ones(dataset):

@@ -155,23 +155,24 @@ def _table(p: Parameters) -> list[Part]:
   }[p["legs"]]
   parts.append(Part("legs", mirror(leg, "xz"), p["frame"]))
   if p["shelf"]:
-    inset = 0.1 if p["legs"] == "splayed" else 0.0
-    board = rounded_box((x - inset * 0.75, 0.035, z - inset * 0.45), 0.02)
+    inset = (0.25 * h - 0.8 * r) / (h - 0.8 * r) if p["legs"] == "splayed" else 0.0  # to the legs' axes at its height
+    board = rounded_box((x - 0.1 * inset, 0.035, z - 0.06 * inset), 0.02)
     parts.append(Part("shelf", translate(board, (0, 0.25 * h, 0)), p["wood"]))
   return parts
 
 
 def _lamp(p: Parameters) -> list[Part]:
   r, base = p["stem_radius"], p["base_radius"]
-  half, top, bottom = p["shade_height"] / 2, p["shade_top"], p["shade_top"] + p["shade_flare"]
+  size = 0.8 if p["kind"] == "desk" else 1.0
+  half, top, bottom = size * p["shade_height"] / 2, size * p["shade_top"], size * (p["shade_top"] + p["shade_flare"])
   shade = rotate(offset(cup(top - 0.02, bottom - 0.02, half - 0.02, 0.04, 0.03), 0.02), "x", math.pi)
   trim = rotate(union(translate(slab(0.03), (0, half, 0)), translate(slab(0.03), (0, -half, 0))), "x", math.pi)
-  bulb = union(translate(sphere(0.11), (0, half - 0.2, 0)), capsule((0, half - 0.2, 0), (0, half - 0.09, 0), 0.05))
+  bulb = union(translate(sphere(0.1 * size), (0, half - 0.2, 0)), capsule((0, half - 0.2, 0), (0, half - 0.09, 0), 0.05))
   foot = translate(cylinder(base, 0.05, rounding=0.03), (0, 0.05, 0))
   if p["kind"] == "desk":
-    elbow, head = (-0.32, 0.15 + 0.5 * p["height"], 0), (0.18, 0.1 + 0.95 * p["height"], 0)
+    elbow, head = (-0.3, 0.1 + 0.75 * p["height"], 0), (0.35, 0.1 + 0.92 * p["height"], 0)
     arm = union(capsule((-0.05, 0.08, 0), elbow, r), capsule(elbow, head, r))
-    pivot, turn, at = (0, 0.03 - half, 0), p["tilt"], head
+    pivot, turn, at = (0, -0.04 - half, 0), p["tilt"], head
     joints = Part("joints", union(translate(sphere(1.5 * r), elbow), translate(sphere(1.5 * r), head)), p["accent"])
     stem = [Part("stem", arm, p["metal"]), joints]
   else:
@@ -317,8 +318,8 @@ FAMILIES: dict[str, Family] = {
         "wood": Choice(WOOD), "frame": Choice(WOOD[3:] + METAL[:2])}, _table),
     "lamp": Family({
         "kind": Choice(("stick", "vase", "desk")), "height": Uniform(1.0, 1.45), "stem_radius": Uniform(0.05, 0.065),
-        "base_radius": Uniform(0.28, 0.4), "shade_height": Uniform(0.42, 0.65), "shade_top": Uniform(0.2, 0.36),
-        "shade_flare": Uniform(0.05, 0.25), "tilt": Uniform(0.2, 0.7), "fabric": Choice((CREAM, *FABRIC)),
+        "base_radius": Uniform(0.28, 0.4), "shade_height": Uniform(0.42, 0.65), "shade_top": Uniform(0.25, 0.38),
+        "shade_flare": Uniform(0.05, 0.25), "tilt": Uniform(0.6, 0.95), "fabric": Choice((CREAM, *FABRIC)),
         "metal": Choice(METAL), "accent": Choice(GLAZE)}, _lamp),
     "plane": Family({
         "length": Uniform(1.6, 1.95), "fuselage_radius": Uniform(0.12, 0.17), "span": Uniform(1.5, 1.95),
