@@ -1,0 +1,164 @@
+"""The report is one file that needs no network, shows every figure, and lets no data become markup or script."""
+
+import base64
+import hashlib
+import html.parser
+import json
+import re
+import shutil
+import subprocess
+
+import numpy as np
+import pytest
+import trimesh
+
+from fields3d.core.errors import Fault
+from fields3d.core.types import Mesh
+from fields3d.evaluation import report
+from fields3d.evaluation.geometry import compare
+from fields3d.evaluation.preview import write_previews
+from fields3d.evaluation.report import evaluation_dir, render_page, write_report
+from fields3d.evaluation.results import Evaluation, ShapeRow
+
+EVIL = '"><img src=x onerror=alert(1)></script><script>alert(2)</script>\u2028'
+CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
+
+
+def sphere(radius):
+  found = trimesh.creation.icosphere(subdivisions=2, radius=radius)
+  vertices = np.asarray(found.vertices, np.float64)
+  return Mesh(vertices, np.asarray(found.faces, np.int64), (127 + 100 * vertices).astype(np.uint8))
+
+
+@pytest.fixture
+def run(tmp_path):
+  """A run directory with a metrics file, and an evaluation of a good and a failed shape, named by an enemy."""
+  out = evaluation_dir(tmp_path, 12, "main")
+  out.mkdir(parents=True)
+  metrics = compare(sphere(0.8), sphere(0.9), points=200, iou_points=200)
+  files = write_previews(sphere(0.8), sphere(0.9), out, "0000_a", 16, 100)
+  failed = write_previews(None, sphere(0.9), out, "0001_b", 16, 100)
+  rows = [ShapeRow(EVIL, EVIL, 0, "ok", metrics, (), {"vertices": 162, "watertight": True}, files),
+          ShapeRow("b", "ball", 1, "no zero crossing", (), (), {}, failed)]
+  lines = [json.dumps({"step": i, "loss": 1 / (i + 1), EVIL: 1.0}) + "\n" for i in range(9)]
+  (tmp_path / "metrics.jsonl").write_text("".join(lines))
+  return tmp_path, {"main": Evaluation("geometry", metrics, rows, (f"1 of 2 failed: {EVIL}",), {"seed": 3, "note": EVIL})}
+
+
+def page_of(run, **changes):
+  workdir, evaluations = run
+  given = {"command": f"fields3d evaluate {EVIL}", "config": {"seed": 1, "task": EVIL},
+           "environment": {"git": {"commit": "0123456789abcdef", "dirty": True}, "cpu": {"model": EVIL, "cores": 2}}}
+  return render_page(workdir, 12, evaluations, **(given | changes))
+
+
+class Elements(html.parser.HTMLParser):
+  """Every element with its attributes, and the text of scripts."""
+
+  def __init__(self, text):
+    super().__init__()
+    self.found, self.scripts, self.open = [], [], []
+    self.feed(text)
+    self.close()
+
+  def handle_starttag(self, tag, attrs):
+    self.found.append((tag, dict(attrs)))
+    if tag == "script":
+      self.scripts.append([dict(attrs), ""])
+    if tag not in ("meta", "link", "img", "input"):
+      self.open.append(tag)
+
+  def handle_endtag(self, tag):
+    if self.open and self.open[-1] == tag:
+      self.open.pop()
+
+  def handle_data(self, data):
+    if self.open and self.open[-1] == "script":
+      self.scripts[-1][1] += data
+
+
+def test_no_data_becomes_an_element_or_an_attribute(run):
+  elements = Elements(page_of(run))
+  assert elements.open == []  # Every element is closed.
+  assert not [a for _, attributes in elements.found for a in attributes if a.startswith("on")]
+  images = [attributes["src"] for tag, attributes in elements.found if tag == "img"]
+  assert len(images) == 3 and all(src.startswith("data:image/webp;base64,") for src in images)
+  assert "alert(1)" not in "".join(text for attributes, text in elements.scripts if "type" not in attributes)
+
+
+def test_only_our_two_scripts_may_run(run):
+  elements = Elements(page_of(run))
+  policy = next(a["content"] for tag, a in elements.found if a.get("http-equiv") == "Content-Security-Policy")
+  executable = [text for attributes, text in elements.scripts if "type" not in attributes]
+  assert len(executable) == 2 and "default-src 'none'" in policy and "unsafe-inline'; base" in policy
+  allowed = re.search(r"script-src (.*)$", policy)[1].split()
+  hashes = [f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'" for text in executable]
+  assert allowed == hashes
+
+
+def test_the_page_asks_the_network_for_nothing(run):
+  text = page_of(run)
+  elements = Elements(text)
+  linked = [a[k] for _, a in elements.found for k in ("src", "href", "action", "poster", "srcset") if k in a]
+  assert all(link.startswith("data:") for link in linked)
+  style = re.search(r"<style>(.*?)</style>", text, re.DOTALL)[1]
+  assert "url(" not in style and "@import" not in style
+  assert not re.search(r"\bfetch\(|XMLHttpRequest|WebSocket|import\(", text)
+
+
+def test_every_figure_stands_with_interval_floor_n_seed_and_protocol(run):
+  text = page_of(run)
+  for metric in run[1]["main"].metrics:
+    shown = [f"{metric.value:.4g}", f"{metric.floor:.4g}", f"{metric.n:,}"]
+    shown += [] if metric.low is None else [f"[{metric.low:.4g}, {metric.high:.4g}]"]
+    assert all(part in text for part in shown), metric.name
+    assert metric.protocol.replace("'", "&#x27;") in text
+  assert "0123456789" in text and "no zero crossing" in text and "1 of 2 failed" in text
+
+
+def test_models_in_the_page_are_the_previews_byte_for_byte(run):
+  workdir, evaluations = run
+  elements = Elements(page_of(run))
+  held = {a["id"]: base64.b64decode(text) for a, text in elements.scripts if a.get("type") == "application/octet-stream"}
+  button = next(a for tag, a in elements.found if tag == "button" and "data-shape" in a)
+  files = evaluations["main"].rows[0].files
+  here = evaluation_dir(workdir, 12, "main")
+  assert held[button["data-mesh"]] == (here / files["preview"]).read_bytes()
+  assert held[button["data-truth"]] == (here / files["truth_preview"]).read_bytes()
+  assert button["data-shape"] == EVIL
+
+
+def test_curves_are_in_the_page_as_data(run):
+  elements = Elements(page_of(run))
+  text = next(text for attributes, text in elements.scripts if attributes.get("id") == "curves")
+  curves = json.loads(text)
+  assert curves[0]["name"] == "loss" and curves[0]["value"][1] == 0.5
+  assert curves[1]["name"] == EVIL and "<" not in text
+
+
+def test_models_beyond_the_budget_are_left_out_and_said_so(run, monkeypatch):
+  monkeypatch.setattr(report, "MODEL_BYTES", 8000)
+  text = page_of(run)
+  assert "2 models stay out of the interactive view" in text or "1 models stay out" in text
+  assert len(text) < 200_000
+
+
+def test_the_report_is_written_whole_and_a_bad_place_is_one_line(run):
+  workdir, evaluations = run
+  path = write_report(workdir, 12, evaluations, command="x", config={}, environment={})
+  assert path == workdir / "report.html" and path.read_text().startswith("<!doctype html>")
+  path.unlink()
+  path.mkdir()
+  with pytest.raises(Fault, match="report.html: is a directory"):
+    write_report(workdir, 12, evaluations, command="x", config={}, environment={})
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine")
+def test_a_browser_shows_the_meshes_and_draws_the_curves(run):
+  path = write_report(*[run[0], 12, run[1]], command="x", config={}, environment={})
+  flags = ["--headless=new", "--no-sandbox", "--disable-gpu", "--use-gl=angle", "--use-angle=swiftshader",
+           "--enable-unsafe-swiftshader", "--disable-background-networking", "--virtual-time-budget=5000",
+           f"--user-data-dir={run[0] / 'browser'}", "--dump-dom", path.as_uri()]
+  shown = subprocess.run([CHROMIUM, *flags], capture_output=True, text=True, timeout=120, check=True).stdout
+  assert re.search(r"<output[^>]*data-status[^>]*>[^<]*· 100 triangles shown</output>", shown)
+  assert shown.count('class="curve"') == 2
