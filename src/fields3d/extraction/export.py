@@ -10,11 +10,11 @@ import numpy as np
 from fields3d.core.errors import BadData, UsageFault, from_os_error, nearest
 from fields3d.core.strict_json import replace
 from fields3d.core.types import Frame, Mesh
-from fields3d.extraction.gltf import glb_bytes, vertex_normals
+from fields3d.extraction.gltf import IDENTITY, glb_bytes, vertex_normals
 from fields3d.version import __version__
 
 
-def ply_bytes(mesh: Mesh, name: str, frame: Frame = Frame(), extras: Mapping | None = None) -> bytes:
+def ply_bytes(mesh: Mesh, name: str, frame: Frame = IDENTITY, extras: Mapping | None = None) -> bytes:
   """The binary PLY of a mesh: float64 positions in the world frame, normals, sRGB bytes; extras as a comment."""
   columns = [(axis, "<f8") for axis in "xyz"] + [(axis, "<f4") for axis in ("nx", "ny", "nz")]
   if mesh.colors is not None:
@@ -32,9 +32,9 @@ def ply_bytes(mesh: Mesh, name: str, frame: Frame = Frame(), extras: Mapping | N
   return "\n".join(header).encode() + rows.tobytes() + faces.tobytes()
 
 
-def obj_bytes(mesh: Mesh, name: str, frame: Frame = Frame(), extras: Mapping | None = None) -> bytes:
+def obj_bytes(mesh: Mesh, name: str, frame: Frame = IDENTITY, extras: Mapping | None = None) -> bytes:
   """The OBJ of a mesh in the world frame; colours as three more numbers a vertex, in [0, 1] sRGB, as viewers read."""
-  columns, line = [_world(mesh, frame)], "v %.9g %.9g %.9g"
+  columns, line = [_world(mesh, frame)], "v %.12g %.12g %.12g"
   if mesh.colors is not None:
     columns, line = [*columns, mesh.colors / 255], line + " %.4f %.4f %.4f"
   rows = np.concatenate(columns, axis=1)
@@ -48,7 +48,7 @@ def obj_bytes(mesh: Mesh, name: str, frame: Frame = Frame(), extras: Mapping | N
 FORMATS: Mapping[str, Callable] = {"glb": glb_bytes, "ply": ply_bytes, "obj": obj_bytes}
 
 
-def export(mesh: Mesh, path: str | os.PathLike, format: str = "glb", name: str = "", *, frame: Frame = Frame(),
+def export(mesh: Mesh, path: str | os.PathLike, format: str = "glb", name: str = "", *, frame: Frame = IDENTITY,
            extras: Mapping | None = None) -> pathlib.Path:
   """Writes a mesh in the world frame, +Y up, and returns the file's path, which gets the format's ending.
 

@@ -16,6 +16,8 @@ from fields3d.version import __version__
 
 _FLOAT, _USHORT, _UINT = 5126, 5123, 5125
 _ARRAY_BUFFER, _ELEMENT_ARRAY_BUFFER = 34962, 34963
+IDENTITY = Frame()
+
 _GREY = [0.6, 0.6, 0.6, 1.0]
 
 
@@ -49,7 +51,7 @@ def linear_color(srgb: np.ndarray) -> np.ndarray:
   return np.where(c <= 0.04045, c / 12.92, ((c + 0.055) / 1.055) ** 2.4)
 
 
-def glb_bytes(mesh: Mesh, name: str, frame: Frame = Frame(), extras: Mapping | None = None) -> bytes:
+def glb_bytes(mesh: Mesh, name: str, frame: Frame = IDENTITY, extras: Mapping | None = None) -> bytes:
   """The GLB of a mesh of one face or more; y is up, as in the mesh.
 
   Colours become COLOR_0, linear as glTF wants them, in 16 bits, so that dark sRGB bytes stay apart.
