@@ -15,13 +15,14 @@ import multiprocessing.connection
 import os
 import pathlib
 import shutil
+import signal
 import threading
 from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 import numpy as np
 
-from fields3d.core.errors import BadData, CannotWrite, IOFault, MissingInput, UsageFault, from_os_error
+from fields3d.core.errors import BadData, CannotWrite, Fault, IOFault, MissingInput, UsageFault, from_os_error
 from fields3d.core.types import Mesh
 from fields3d.data import cache
 from fields3d.data.pipeline import SdfSamples, generator
@@ -93,8 +94,9 @@ def make(source: Source, recipe: Recipe, key: str) -> Prepared:
   exposed, sheet_share, exact = np.ones(len(mesh.faces), bool), 0.0, True
   if sign == "winding":
     found, areas = expose(mesh, rng), face_areas(mesh)
-    exposed, exact = found.exposed, found.clean
+    exposed = found.exposed
     sheet_share = float(areas[found.sheet].sum() / areas.sum())
+    exact = found.clean and not report.boundary_edges and not found.sheet.any()
     if not exposed[~found.sheet].any():
       raise BadData(source.name, "encloses no volume", "give a solid, or pass --sign=unsigned")
   warnings = [*warnings, *report.warnings()]
@@ -105,7 +107,7 @@ def make(source: Source, recipe: Recipe, key: str) -> Prepared:
   facts = {"sign": sign, "exact": exact, "frame": {"offset": list(frame.offset), "scale": frame.scale},
            "vertices": len(mesh.vertices), "faces": len(mesh.faces), "components": report.components,
            "boundary_edges": report.boundary_edges, "inner_faces": int((~exposed).sum()),
-           "sheet_share": round(sheet_share, 6), "mesh": True}
+           "sheet_share": round(sheet_share, 6), "mesh": True, "mesh_colors": mesh.colors is not None}
   return Prepared({**facts, **_sample_facts(samples), "warnings": warnings}, mesh, exposed, samples)
 
 
@@ -113,7 +115,7 @@ def _made_of_samples(source: SampleSource, samples: SdfSamples, warnings: list[s
   _reject_if_strict(source, warnings, recipe)
   frame = source.frame()
   facts = {"sign": "given", "exact": False, "frame": {"offset": list(frame.offset), "scale": frame.scale},
-           "mesh": False, "warnings": warnings}
+           "mesh": False, "mesh_colors": False, "warnings": warnings}
   return Prepared({**facts, **_sample_facts(samples)}, None, None, samples)
 
 
@@ -137,7 +139,7 @@ def prepare_one(source: Source, key: str, recipe: Recipe, root: pathlib.Path) ->
       made = make(source, recipe, key)
       cache.write_entry(root, key, made.facts, made.mesh, made.exposed, made.samples)
   except (BadData, MissingInput) as fault:
-    return Row(**about, status="rejected", reasons=(str(fault),), key="")
+    return Row(**about, status="rejected", reasons=(_reason(source, fault),), key="")
   facts = cache.read_facts(root, key)
   warnings = tuple(facts.pop("warnings"))
   return Row(**about, status="warned" if warnings else "accepted", reasons=warnings, key=key, facts=facts)
@@ -177,7 +179,8 @@ def prepare(sources: Sequence[Source], recipe: Recipe, root: str | os.PathLike, 
     try:
       key = entry_key(source.digest(), recipe)
     except (BadData, MissingInput) as fault:
-      done(index, Row(source.name, source.label, "rejected", (str(fault),), "", source.licence, source.creator))
+      done(index, Row(source.name, source.label, "rejected", (_reason(source, fault),), "", source.licence,
+                      source.creator))
       continue
     if cache.has_entry(root, key):
       done(index, prepare_one(source, key, recipe, root))
@@ -193,6 +196,11 @@ def prepare(sources: Sequence[Source], recipe: Recipe, root: str | os.PathLike, 
   else:
     _prepare_in_parallel(todo, recipe, root, min(workers, len(todo)), done)
   return [rows[index] for index in range(len(sources))]
+
+
+def _reason(source: Source, fault: Fault) -> str:
+  """A fault's text, less the shape's name, which stands beside it."""
+  return str(fault).removeprefix(f"{source.name}: ")
 
 
 def _prepare_in_parallel(todo: list[tuple[int, Source, str]], recipe: Recipe, root: pathlib.Path, workers: int,
@@ -215,7 +223,8 @@ def _prepare_in_parallel(todo: list[tuple[int, Source, str]], recipe: Recipe, ro
 
 
 def _die_with_parent() -> None:
-  """Ends a worker when the process that started it is gone, however it went."""
+  """Ends a worker when the process that started it is gone, however it went; Ctrl-C is that one's affair."""
+  signal.signal(signal.SIGINT, signal.SIG_IGN)
   parent = multiprocessing.parent_process()
 
   def watch() -> None:

@@ -95,6 +95,6 @@ def read_index(root: pathlib.Path) -> list[Row]:
 
 
 def _kind(reason: str) -> str:
-  """A reason without its numbers and its file, so that equal ones count together."""
-  words = (word.strip(",;:()") for word in reason.split())
+  """A reason without its remedy, its numbers and its file, so that equal ones count together."""
+  words = (word.strip(",:()") for word in reason.split(";")[0].split())
   return " ".join(word for word in words if not any(c.isdigit() for c in word) and "/" not in word)

@@ -1,0 +1,13 @@
+"""Datasets by name."""
+
+from fields3d.core.config import Table
+from fields3d.data.procedural import procedural
+from fields3d.data.shape_sets import deepsdf, meshes, pack, prepared
+
+DATASETS: Table = {
+    "procedural": procedural,
+    "meshes": meshes,
+    "pack": pack,
+    "deepsdf": deepsdf,
+    "prepared": prepared,
+}
