@@ -73,8 +73,8 @@ def run(args: argparse.Namespace) -> int:
 def _choose(sources, args: argparse.Namespace):
   if args.classes is not None:
     wanted = set(args.classes.split(","))
-    known = {source.label for source in sources}
-    if missing := sorted(wanted - known):
+    known = {source.label for source in sources if source.label}
+    if missing := sorted(wanted - known - {""}):
       raise UsageFault("--classes", f"no shape is labelled {missing[0]!r}", "known: " + ", ".join(sorted(known)))
     sources = [source for source in sources if source.label in wanted]
   return sources[:args.limit]
