@@ -27,8 +27,8 @@ def test_a_step_told_twice_counts_by_its_last_line(tmp_path):
 
 def test_damaged_lines_are_counted_and_notes_are_kept(tmp_path):
   path = tmp_path / "metrics.jsonl"
-  path.write_text('{"step": 1, "loss": 1}\nnonsense\n[1]\n{"step": 2, "loss": 1e999}\n{"time": 0, "note": "rolled back"}\n'
-                  '{"step": 3, "loss": 3}\n{"step": 4, "lo')
+  path.write_text('{"step": 1, "loss": 1}\nnonsense\n[1]\n{"step": 2, "loss": 1e999}\n'
+                  '{"time": 0, "note": "rolled back"}\n{"step": 3, "loss": 3}\n{"step": 4, "lo')
   curves = read_curves(path)
   assert curves.series[0].step.tolist() == [1, 3]
   assert curves.notes == ["rolled back"]

@@ -29,8 +29,11 @@ def icosphere(radius, subdivisions=4):
   return Mesh(np.asarray(sphere.vertices, np.float64), np.asarray(sphere.faces, np.int64))
 
 
-clouds = st.builds(lambda seed, n, m: (cloud(np.random.default_rng(seed), n), cloud(np.random.default_rng((seed, 1)), m)),
-                   st.integers(0, 10**6), st.integers(1, 40), st.integers(1, 40))
+def pair_of(seed, n, m):
+  return cloud(np.random.default_rng(seed), n), cloud(np.random.default_rng((seed, 1)), m)
+
+
+clouds = st.builds(pair_of, st.integers(0, 10**6), st.integers(1, 40), st.integers(1, 40))
 
 
 @settings(max_examples=25, deadline=None)
@@ -184,7 +187,8 @@ def test_the_world_frame_multiplies_distances_and_nothing_else():
 
 def test_the_true_sign_may_come_from_a_distance_function():
   sphere = icosphere(0.9)
-  by_function = compare(sphere, sphere, points=50, iou_points=20_000, truth_inside=lambda x: np.linalg.norm(x, axis=1) < 0.45)
+  half = lambda x: np.linalg.norm(x, axis=1) < 0.45
+  by_function = compare(sphere, sphere, points=50, iou_points=20_000, truth_inside=half)
   assert by_function[-1].value == pytest.approx(1 / 8, abs=0.02)
 
 

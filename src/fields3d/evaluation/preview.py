@@ -35,8 +35,9 @@ def write_previews(mesh: Mesh | None, truth: Mesh, out_dir: pathlib.Path, stem: 
 def simplify(mesh: Mesh, faces: int) -> Mesh:
   """The mesh with about `faces` triangles, for looking at; itself if it has no more.
 
-  By quadric edge collapse where the mesh is a manifold, else by merging the vertices of each cell of a grid (which
-  may pinch thin parts). Colours are those of a kept vertex.
+  A manifold's edges are collapsed: by quadric error, or, since that would smear the colours of flat parts, the
+  shortest first where there are colours. Of other meshes the vertices in each cell of a grid are merged, which may
+  pinch thin parts. Colours are those of a kept vertex.
 
   Source: Garland & Heckbert 1997; Rossignac & Borrel 1993.
 
@@ -47,7 +48,8 @@ def simplify(mesh: Mesh, faces: int) -> Mesh:
   if len(mesh.faces) <= faces:
     return mesh
   vertices, triangles = np.ascontiguousarray(mesh.vertices, np.float64), np.ascontiguousarray(mesh.faces, np.int64)
-  kept, triangles, _, birth = igl.qslim(vertices, triangles, faces)
+  collapse = igl.qslim if mesh.colors is None else igl.decimate
+  kept, triangles, _, birth = collapse(vertices, triangles, faces)
   if len(triangles):
     return Mesh(kept, triangles.astype(np.int64), None if mesh.colors is None else mesh.colors[birth])
   cells = int(np.sqrt(faces / 4)) + 2

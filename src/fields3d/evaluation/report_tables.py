@@ -16,7 +16,7 @@ def number(value: float | None) -> str:
   """Four significant digits; a dash for what is undefined.
 
   >>> number(0.98765), number(0.00001234), number(None), number(1)
-  ('0.9876', '1.234e-05', '–', '1')
+  ('0.9877', '1.234e-05', '–', '1')
   """
   return "–" if value is None else f"{value:.4g}"
 

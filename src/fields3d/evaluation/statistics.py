@@ -77,8 +77,8 @@ def resampled_means(columns: np.ndarray, rng: np.random.Generator, resamples: in
 def percentile_interval(replicates: np.ndarray, confidence: float = 0.95) -> Interval:
   """The central interval of bootstrap replicates (resamples,).
 
-  >>> percentile_interval(np.arange(101.0), confidence=0.9)
-  (5.0, 95.0)
+  >>> percentile_interval(np.arange(101.0), confidence=0.5)
+  (25.0, 75.0)
   """
   low, high = np.quantile(replicates, [(1 - confidence) / 2, (1 + confidence) / 2])
   return float(low), float(high)

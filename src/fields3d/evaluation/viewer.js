@@ -379,7 +379,7 @@ class Viewer {
     if (this.flags.wire) {
       gl.enable(gl.BLEND);
       gl.blendFunc(gl.ONE, gl.ONE_MINUS_SRC_ALPHA);
-      gl.uniform4f(this.at.line, 0.05, 0.09, 0.18, 0.55);
+      gl.uniform4f(this.at.line, 0.05, 0.09, 0.18, 0.4);
       gl.bindBuffer(gl.ELEMENT_ARRAY_BUFFER, mesh.lines);
       gl.drawElements(gl.LINES, mesh.edges, gl.UNSIGNED_INT, 0);
       gl.disable(gl.BLEND);
