@@ -152,6 +152,12 @@ def test_every_spelling_of_an_obj_is_the_same_mesh(content, tmp_path):
   assert inspect_mesh(mesh).volume == pytest.approx(1 / 6)
 
 
+def test_relative_indices_count_from_the_vertices_read_so_far(tmp_path):
+  later = "".join(f"v {x} 9 9\n" for x in range(3)) + "f -3 -2 -1\n"
+  mesh, _ = parse_mesh(write(tmp_path, "a.obj", BOX + "f -4 -3 -2\n" + later))
+  assert mesh.faces.tolist() == [[0, 1, 2], [4, 5, 6]]
+
+
 @pytest.mark.parametrize("content", [
     "OFF\n4 4 6\n", "OFF4 4 6\n", "# c\n \t OFF 4 4 6 # d\n\n", "OFF\n4 4\n", "\ufeffOFF\n4 4 0\n",
 ])

@@ -171,6 +171,14 @@ def test_strips_and_fans_turn_as_the_specification_orders_them(tmp_path):
     assert read(tmp_path, out.glb())[0].faces.tolist() == want
 
 
+def test_a_nodes_transform_applies_within_its_parents(tmp_path):
+  out = plain()
+  out.tree["nodes"] = [{"translation": [1, 2, 3], "children": [1]},
+                       {"scale": [2, 3, 4], "translation": [0, 0, 1], "mesh": 0}]
+  mesh, _ = read(tmp_path, out.glb())
+  np.testing.assert_array_equal(corners(mesh), X[FACES] * [2, 3, 4] + [1, 2, 4])
+
+
 @pytest.mark.parametrize("node", [{"scale": [-1, 1, 1]}, {"scale": [-2, -1, -1]},
                                   {"matrix": [0, 1, 0, 0, 1, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 1]}])
 def test_a_mirrored_node_keeps_its_surface_outward(node, tmp_path):

@@ -94,6 +94,12 @@ def test_a_two_sided_sheet_stays():
   assert inspect_mesh(mesh).boundary_edges == 0
 
 
+def test_a_two_sided_fin_on_a_bodys_edge_stays():
+  x = np.concatenate([CUBE.vertices, [[-1., 0, 0.5]]])  # beyond the edge from vertex 0 to 1
+  mesh, notes = repair(Mesh(x, np.concatenate([CUBE.faces, [[0, 1, 8], [1, 0, 8]]])))
+  assert notes == ["2 faces of two-sided sheets kept"] and len(mesh.faces) == 14
+
+
 def test_a_needle_is_dropped_without_opening_a_crack():
   """A corner of a cube's face hangs on an edge of its neighbour; a face without area closes the gap."""
   x = np.concatenate([CUBE.vertices, [[0.5, 0, 0], [0.25, 0, 0]]])
