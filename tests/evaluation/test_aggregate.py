@@ -16,6 +16,10 @@ def row(index, distance, score, baseline=None):
   return ShapeRow(f"shape-{index}", "a", index, "ok", made(distance, score), made(*baseline) if baseline else ())
 
 
+def failed(index):
+  return ShapeRow("bad", "a", index, "empty", (metric("chamfer", None, "lower"), metric("iou", 0.0, "higher", 1.0)))
+
+
 def by_name(metrics, subject="prediction"):
   return {m.name: m for m in metrics if m.subject == subject}
 
@@ -29,7 +33,7 @@ def test_means_and_medians_are_over_shapes():
 
 
 def test_a_failed_shape_scores_zero_and_has_no_distance():
-  found = by_name(summarise([row(0, 1.0, 0.9), row(1, 3.0, 0.6), ShapeRow("bad", "a", 2, "empty")], seed=0))
+  found = by_name(summarise([failed(0), row(1, 1.0, 0.9), row(2, 3.0, 0.6)], seed=0))
   assert found["iou/mean"].value == pytest.approx(0.5) and found["iou/mean"].n == 3
   assert found["chamfer/mean"].value == 2 and found["chamfer/mean"].n == 2
   assert "over 2 of 3 shapes" in found["chamfer/mean"].protocol
@@ -50,5 +54,7 @@ def test_one_shape_keeps_its_own_metrics_and_intervals():
   assert summarise([alone], seed=0) == list(alone.metrics)
 
 
-def test_where_every_shape_failed_there_is_nothing_to_report():
-  assert summarise([ShapeRow("a", "", 0, "empty"), ShapeRow("b", "", 1, "empty")], seed=0) == []
+def test_where_every_shape_failed_scores_are_zero_and_distances_none():
+  found = by_name(summarise([failed(0), failed(1)], seed=0))
+  assert found["iou/mean"].value == 0 and found["iou/mean"].n == 2
+  assert found["chamfer/mean"].value is None and found["chamfer/mean"].n == 0 and found["chamfer/mean"].low is None

@@ -73,7 +73,9 @@ def test_a_tenth_too_small_measures_its_closed_form(dataset, tmp_path):
 def test_a_field_without_a_surface_is_a_named_failure(dataset, tmp_path, pred):
   found = run(dataset, tmp_path, pred=pred)
   bad = found.rows[1]
-  assert bad.status != "ok" and not bad.metrics and "truth_picture" in bad.files and "mesh" not in bad.files
+  assert bad.status != "ok" and "truth_picture" in bad.files and "mesh" not in bad.files
+  assert {m.value for m in bad.metrics if m.better == "higher"} == {0.0}
+  assert {m.value for m in bad.metrics if m.better == "lower"} == {None} and all(m.floor for m in bad.metrics)
   assert any("1 of 3 shapes failed" in line and "train/0.5" in line for line in found.warnings)
   values = figures(found)
   assert values["chamfer_deepsdf/mean"].n == 2

@@ -38,8 +38,9 @@ def run(tmp_path):
   metrics = compare(sphere(0.8), sphere(0.9), points=200, iou_points=200)
   files = write_previews(sphere(0.8), sphere(0.9), out, "0000_a", 16, 100)
   failed = write_previews(None, sphere(0.9), out, "0001_b", 16, 100)
+  nothing = compare(None, sphere(0.9), points=200, iou_points=200)
   rows = [ShapeRow(EVIL, EVIL, 0, "ok", metrics, (), {"vertices": 162, "watertight": True}, files),
-          ShapeRow("b", "ball", 1, "no zero crossing", (), (), {}, failed)]
+          ShapeRow("b", "ball", 1, "no zero crossing", nothing, (), {}, failed)]
   lines = [json.dumps({"step": i, "loss": 1 / (i + 1), EVIL: 1.0}) + "\n" for i in range(9)]
   (tmp_path / "metrics.jsonl").write_text("".join(lines))
   settings = {"seed": 3, "note": EVIL}

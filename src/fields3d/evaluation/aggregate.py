@@ -14,29 +14,27 @@ STATISTICS = {"mean": np.mean, "median": np.median}
 def summarise(rows: Sequence[ShapeRow], seed: int) -> list[Metric]:
   """Every metric over the shapes: "<metric>/mean" and "/median", of the prediction, the baseline, the improvement.
 
-  A failed shape scores 0 in metrics of which more is better. It has no distance, so that it is left out of those
-  (n says so). A set of one shape gives that shape's own metrics, with intervals over its points.
+  A shape without a value (a failed one has no distances) is left out of that metric, and n says so. A set of one
+  shape gives that shape's own metrics, with intervals over its points.
   """
   if len(rows) == 1:
     return [*rows[0].metrics, *(dataclasses.replace(m, subject="nearest_training_shape") for m in rows[0].baseline)]
-  kinds = next((row.metrics for row in rows if row.metrics), ())
   out = []
-  for k, metric in enumerate(kinds):
-    ours = _column(rows, k, metric.better)
-    out += _over_shapes(metric, ours, [r.metrics[k].floor for r in rows if r.metrics], "prediction", seed)
-    if any(row.baseline for row in rows):
-      theirs = np.array([row.baseline[k].value if row.baseline else np.nan for row in rows], np.float64)
-      floors = [row.baseline[k].floor for row in rows if row.baseline]
+  for k, metric in enumerate(rows[0].metrics):
+    floors = [row.metrics[k].floor for row in rows]
+    ours = _values([row.metrics[k] for row in rows])
+    out += _over_shapes(metric, ours, floors, "prediction", seed)
+    if all(row.baseline for row in rows):
+      theirs = _values([row.baseline[k] for row in rows])
       out += _over_shapes(metric, theirs, floors, "nearest_training_shape", seed)
       gain = theirs - ours if metric.better == "lower" else ours - theirs
       out += _over_shapes(dataclasses.replace(metric, better="higher"), gain, [], "improvement", seed)
   return out
 
 
-def _column(rows: Sequence[ShapeRow], k: int, better: str) -> np.ndarray:
-  """A metric's values (rows,), NaN where a failed shape has none."""
-  failed = 0.0 if better == "higher" else np.nan
-  return np.array([row.metrics[k].value if row.metrics else failed for row in rows], np.float64)
+def _values(metrics: Sequence[Metric]) -> np.ndarray:
+  """The values (rows,), NaN where there is none."""
+  return np.array([np.nan if metric.value is None else metric.value for metric in metrics], np.float64)
 
 
 def _over_shapes(metric: Metric, values: np.ndarray, floors: Sequence[float], subject: Subject,

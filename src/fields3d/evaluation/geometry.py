@@ -15,7 +15,7 @@ import scipy.spatial
 
 from fields3d.core.types import Frame, Mesh, PointCloud
 from fields3d.evaluation.results import Metric
-from fields3d.evaluation.statistics import percentile_interval, resampled_means
+from fields3d.evaluation.statistics import Interval, percentile_interval, resampled_means
 from fields3d.geometry.distance import inside
 from fields3d.geometry.meshes import sample_surface
 
@@ -140,8 +140,8 @@ MEASURES: Mapping[str, Measure] = {
         "mean |cosine| of the face normals of nearest neighbours, averaged over both ways"),
     "hausdorff": Measure(
         _distance, np.maximum, "lower",
-        "largest distance to a nearest neighbour, either way, of the samples; one shape has no interval (the bootstrap of "
-        "a maximum is inconsistent)", pool="max", power=1),
+        "largest distance to a nearest neighbour, either way, of the samples; one shape has no interval (the "
+        "bootstrap of a maximum is inconsistent)", pool="max", power=1),
 }
 
 
@@ -173,15 +173,16 @@ def evaluate(measure: Measure, matches: Matches) -> float:
   return float(measure.combine(pool(measure.point(matches.forward)), pool(measure.point(matches.backward))))
 
 
-def compare(prediction: Mesh, truth: Mesh, *, points: int = 30_000, iou_points: int = 100_000,
+def compare(prediction: Mesh | None, truth: Mesh, *, points: int = 30_000, iou_points: int = 100_000,
             thresholds: Sequence[float] = (0.01, 0.02), seed: int = 0, index: int = 0,
             truth_inside: Callable | None = None, frame: Frame | None = None) -> tuple[Metric, ...]:
-  """Every metric between a predicted mesh and the true one, both with a face, in the normalised frame.
+  """Every metric between a predicted mesh and the true one, both in the normalised frame.
 
   Intervals are over the points (resampled with their neighbours held fixed), so they do not cover the choice of
   shape. The prediction, the truth and the floor's second truth are sampled independently.
 
   Args:
+    prediction: None is the empty prediction: it scores 0 where more is better and has no distance, that is None.
     points: uniform by area, on each surface. iou_points: uniform in the joint box.
     seed, index: of the points; shapes of one set share the seed and differ in the index.
     truth_inside: points (n, 3) -> (n,) bool; the truth mesh's own winding number when None.
@@ -189,33 +190,40 @@ def compare(prediction: Mesh, truth: Mesh, *, points: int = 30_000, iou_points: 
   """
   rngs = np.random.default_rng((seed, index)).spawn(4)
   true, again = (sample_surface(truth, points, rng) for rng in rngs[:2])
-  predicted = sample_surface(prediction, points, rngs[2])
-  metrics = _surface_metrics(match(predicted, true), match(again, true), thresholds, seed, frame)
-  box = joint_box(prediction, truth)
+  matches = None if prediction is None else match(sample_surface(prediction, points, rngs[2]), true)
+  metrics = _surface_metrics(matches, match(again, true), thresholds, seed, frame)
+  box = joint_box(truth) if prediction is None else joint_box(prediction, truth)
   x = rngs[3].uniform(box[0], box[1], (iou_points, 3))
-  in_prediction = inside(prediction, x)
+  in_prediction = np.zeros(len(x), bool) if prediction is None else inside(prediction, x)
   in_truth = inside(truth, x) if truth_inside is None else np.asarray(truth_inside(x), bool)
   return (*metrics, _iou_metric(in_prediction, in_truth, seed, truth_inside is None))
 
 
-def _surface_metrics(matches: Matches, floor: Matches, thresholds: Sequence[float], seed: int,
+def _surface_metrics(matches: Matches | None, floor: Matches, thresholds: Sequence[float], seed: int,
                      frame: Frame | None) -> list[Metric]:
   measures = surface_measures(thresholds)
   unit = "; normalised frame" if frame is None else "; world frame"
-  n = len(matches.forward.distance)
-  rng = np.random.default_rng((seed, 1))
-  forward, backward = (resampled_means(np.stack([m.point(d) for m in measures.values()], axis=1), rng, 2000)
-                       for d in (matches.forward, matches.backward))
+  n = len(floor.forward.distance)
+  intervals = {} if matches is None else _intervals(measures, matches, np.random.default_rng((seed, 1)))
   out = []
-  for k, (name, measure) in enumerate(measures.items()):
+  for name, measure in measures.items():
     scale = 1.0 if frame is None else frame.scale**measure.power
-    low = high = None
-    if measure.pool == "mean":
-      low, high = percentile_interval(scale * measure.combine(forward[:, k], backward[:, k]))
+    value = 0.0 if measure.better == "higher" else None
+    if matches is not None:
+      value = scale * evaluate(measure, matches)
+    low, high = (scale * end for end in intervals[name]) if name in intervals else (None, None)
     protocol = f"{measure.definition}; {n:,} points uniform by area on each surface{unit if measure.power else ''}"
-    out.append(Metric(name, scale * evaluate(measure, matches), low, high, n, seed, scale * evaluate(measure, floor),
-                      measure.better, protocol))
+    out.append(Metric(name, value, low, high, n, seed, scale * evaluate(measure, floor), measure.better, protocol))
   return out
+
+
+def _intervals(measures: Mapping[str, Measure], matches: Matches, rng: np.random.Generator) -> dict[str, Interval]:
+  """The bootstrap interval of every measure that is a mean, both ways' points resampled for all of them together."""
+  means = {name: measure for name, measure in measures.items() if measure.pool == "mean"}
+  forward, backward = (resampled_means(np.stack([m.point(d) for m in means.values()], axis=1), rng, 2000)
+                       for d in (matches.forward, matches.backward))
+  return {name: percentile_interval(measure.combine(forward[:, k], backward[:, k]))
+          for k, (name, measure) in enumerate(means.items())}
 
 
 def _iou_metric(in_prediction: np.ndarray, in_truth: np.ndarray, seed: int, by_mesh: bool) -> Metric:

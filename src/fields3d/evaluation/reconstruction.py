@@ -151,7 +151,7 @@ def _row(shape: Shape, index: int, mesh: Mesh | None, status: str, out_dir: path
     baseline = measure(truth, retrieved.mesh(), shape, index)
   if mesh is None:
     files = write_previews(None, truth, out_dir, stem, picture, preview_faces)
-    return ShapeRow(shape.name, shape.label, index, status, (), baseline, facts, files)
+    return ShapeRow(shape.name, shape.label, index, status, measure(truth, None, shape, index), baseline, facts, files)
   report = inspect_mesh(mesh)
   facts |= {"vertices": len(mesh.vertices), "faces": len(mesh.faces), "watertight": report.watertight,
             "components": report.components}

@@ -168,7 +168,7 @@ def _shape(here: pathlib.Path, row: ShapeRow, models: _Models) -> str:
   mesh, truth = (models.add(here / files[kind]) if kind in files else "" for kind in ("preview", "truth_preview"))
   pictures = "".join(_picture(here, files.get(kind), text, name, row.status)
                      for kind, text in (("picture", "prediction"), ("truth_picture", "truth")))
-  note = f"IoU {number(score.value)}" if score else "failed"
+  note = "failed" if row.status != "ok" else f"IoU {number(score.value)}" if score else ""
   inner = f'<span class="pair">{pictures}</span><span class="name"><b title="{name}">{name}</b><i>{note}</i></span>'
   if not (mesh or truth):
     return f'<div class="shape">{inner}</div>'

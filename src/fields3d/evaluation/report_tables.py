@@ -145,7 +145,7 @@ def _shape_row(row: ShapeRow, names: Sequence[str], facts: Sequence[str]) -> str
            *(f"<td class=text>{html.escape(text)}</td>" for text in (row.label, row.status))]
   for name in names:
     metric = by_name.get(name)
-    cells.append("<td>–</td>" if metric is None else
+    cells.append("<td>–</td>" if metric is None or metric.value is None else
                  f'<td data-value="{metric.value!r}" title="95% {interval(metric) or "no interval"}, floor '
                  f'{number(metric.floor)}">{number(metric.value)}</td>')
   for fact in facts:

@@ -15,7 +15,7 @@ class Metric:
   """One figure with what is needed to judge it.
 
   name: the convention is part of it; over a set of shapes it ends in "/mean" or "/median".
-  value: None where it is undefined (every shape failed).
+  value: None where it is undefined (no distance leads to an empty prediction).
   low, high: its 95% bootstrap interval; None where there is none (see the protocol).
   n: how many independent things the interval rests on: shapes of a set, or points of one shape.
   floor: the same metric of the truth against itself, sampled anew: no method measures better than this, on average.
@@ -39,8 +39,8 @@ class Metric:
 class ShapeRow:
   """One shape's results.
 
-  status: "ok", or why there is nothing to measure.
-  metrics: over the shape's points. baseline: the same of the baseline, empty without one.
+  status: "ok", or why there is no mesh.
+  metrics: over the shape's points, the same for every row. baseline: of the baseline, empty without one.
   facts: of the extracted mesh and the work (vertices, faces, watertight, components, seconds, baseline's name...).
   files: kind ("mesh", "picture", "truth_picture", "preview", "truth_preview") -> path relative to `out_dir`.
   """
