@@ -101,3 +101,14 @@ def test_the_real_packs_read_and_their_flag_says_what_is_watertight(real_data, n
     assert mesh.colors.shape == mesh.vertices.shape
     if model.closed_share == 1:
       assert inspect_mesh(mesh).boundary_edges == 0
+
+
+def test_indices_beyond_16_bits_are_put_together(tmp_path):
+  content = arrays()
+  q = np.zeros((65_536 + 4, 3), np.uint16)
+  q[65_536:] = CORNERS
+  content["q"] = np.concatenate([q, CORNERS])
+  content["v_off"] = np.array([0, len(q), len(q) + 4])
+  content["faces_hi"][:4] = 1
+  mesh = read_pack(write_pack(tmp_path / "pack", content))[0].mesh()
+  np.testing.assert_allclose(mesh.vertices[mesh.faces], (CORNERS / 65535)[TETRAHEDRON], rtol=1e-12)

@@ -188,3 +188,13 @@ def test_the_armadillo_has_the_same_sign_by_both_methods(real_data):
   low, high = mesh.vertices.min(0), mesh.vertices.max(0)
   points = np.random.default_rng(0).uniform(low, high, (20_000, 3))
   np.testing.assert_array_equal(distance.inside(mesh, points), distance.inside(mesh, points, "pseudonormal"))
+
+
+def test_a_missing_face_is_closed_by_its_own_plane_where_that_is_exact():
+  """At the middle of a hole in a plane the hole fills half the sphere: the winding number is 1/2 there."""
+  mesh = box(subdivide=3)
+  top = mesh.vertices[mesh.faces].mean(1)[:, 2] > 0.29
+  holed = Mesh(mesh.vertices, mesh.faces[~top])
+  at = np.array([[0, 0, 0.3 - 1e-6], [0, 0, 0.3 + 1e-6]])
+  np.testing.assert_allclose(distance.winding_number(holed, at, exact=True), 0.5, atol=1e-5)  # slope near 1
+  assert distance.inside(holed, at).tolist() == [True, False]
