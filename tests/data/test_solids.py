@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import trimesh
 
+from fields3d.core.types import Mesh
 from fields3d.data import solids
 from fields3d.data.pipeline import generator
 from fields3d.geometry.primitives import box, capsule, slab, sphere, translate
@@ -100,3 +101,10 @@ def test_surface_points_lie_on_the_surface_and_are_uniform_by_area(mesh):
   total = 2 * (4 * np.pi - 2 * np.pi * cap) + 2 * np.pi * 0.4 * (2 + 2 * cap)
   share, expected = np.mean(np.abs(x[:, 0]) * solid.scale > 2), 4 * np.pi / total
   assert abs(share - expected) < 4 * np.sqrt(expected * (1 - expected) / 40_000)
+
+
+def test_a_triangle_nine_times_as_large_gets_nine_times_the_points():
+  solid = solids.Solid((solids.Part("board", box((1, 0.1, 1)), RED),))
+  vertices = np.array([[-0.6, 0.1, 0], [0, 0.1, 0.6], [0, 0.1, 0], [0.2, 0.1, 0], [0, 0.1, -0.2]])
+  x = solids.surface_points(Mesh(vertices, np.array([[0, 1, 2], [2, 3, 4]])), solid, 10_000, generator(0))
+  assert abs(np.mean(x[:, 0] < 0) - 0.9) < 4 * np.sqrt(0.9 * 0.1 / 10_000)
