@@ -44,8 +44,8 @@ def within(codes: Float[Array, "*b d"], bound: float | None) -> Float[Array, "*b
   return codes * scale[..., None]
 
 
-def fit_code(loss: Callable, x: Float[Array, "n 3"], sdf: Float[Array, "n"], code_dim: int, settings: Reconstruction,
-             key: jax.Array) -> Float[Array, "d"]:
+def fit_code(loss: Callable, x: Float[Array, "n 3"], sdf: Float[Array, " n"], code_dim: int, settings: Reconstruction,
+             key: jax.Array) -> Float[Array, " d"]:
   """The code that minimises loss(z, x, sdf) over samples of one shape, from any number of them, full or partial.
 
   Args:
@@ -82,7 +82,7 @@ def _balanced(key: jax.Array, n: int, num_outside: jax.Array, num: int) -> jax.A
   return jnp.where(outside, place, num_outside + place)
 
 
-def shrunk_gaussian(codes: Float[Array, "n d"]) -> tuple[Float[Array, "d"], Float[Array, "d d"]]:
+def shrunk_gaussian(codes: Float[Array, "n d"]) -> tuple[Float[Array, " d"], Float[Array, "d d"]]:
   """Mean and covariance of codes, the latter shrunk towards a multiple of the identity: far fewer codes than entries
   of the covariance are the rule.
 
@@ -101,7 +101,7 @@ def shrunk_gaussian(codes: Float[Array, "n d"]) -> tuple[Float[Array, "d"], Floa
   return mean, (1 - shrinkage) * empirical + shrinkage * trace / d * jnp.eye(d, dtype=codes.dtype)
 
 
-def sample_gaussian(key: jax.Array, mean: Float[Array, "d"], covariance: Float[Array, "d d"],
+def sample_gaussian(key: jax.Array, mean: Float[Array, " d"], covariance: Float[Array, "d d"],
                     num: int) -> Float[Array, "num d"]:
   """`num` draws from N(mean, covariance); a covariance of 0 gives the mean."""
   noise = jax.random.normal(key, (num, mean.shape[0]), mean.dtype)
