@@ -9,6 +9,7 @@ import sys
 from collections.abc import Mapping
 from typing import Annotated, Any
 
+from fields3d.core import strict_json
 from fields3d.core.config import Count, From, Index, build, check_arguments, override
 from fields3d.core.errors import BadData, Fault, MissingInput, UsageFault
 from fields3d.core.task import Task
@@ -169,9 +170,7 @@ def read_run_config(workdir: pathlib.Path) -> dict:
   path = workdir / "config.json"
   if not path.is_file():
     raise MissingInput(workdir, "is not a run directory (no config.json)", "give the --workdir of a train command")
-  try:
-    found = json.loads(path.read_text())
-    found["config"]["data"], found["config"]["task"]
-  except (ValueError, KeyError, TypeError) as error:
-    raise BadData(path, f"is not a run's config ({error})", "restore it, or train again into another directory") from error
+  found = strict_json.read(path)
+  if not (isinstance(found, dict) and isinstance(found.get("config"), dict) and {"data", "task"} <= set(found["config"])):
+    raise BadData(path, "is not a run's config", "restore it, or train again into another directory")
   return found

@@ -13,7 +13,7 @@ import json
 import os
 import pathlib
 
-from fields3d.core.errors import CannotWrite
+from fields3d.core import strict_json
 
 HELP = "train an experiment from its config file, or resume it"
 
@@ -36,7 +36,8 @@ def run(args: argparse.Namespace) -> int:
     for change in check_same_run(read_run_config(workdir)["config"], config, workdir):
       print(f"changed since the run began: {change}")
   record = {"config": config, "source": args.config, "overrides": [f"{k}={v}" for k, v in args.overrides]}
-  _write_config(workdir, record)
+  workdir.mkdir(parents=True, exist_ok=True)
+  strict_json.write(workdir / "config.json", record)
   _use_compilation_cache()
   loop = build_loop(config, workdir, args.allow_nonfinite)
   state = loop.run()
@@ -69,17 +70,6 @@ def build_loop(config: dict, workdir: pathlib.Path, allow_nonfinite: bool = Fals
               num_steps=config["num_steps"], workdir=workdir, log=log,
               settings=experiment.build_settings(config), transfer=transfer if config.get("init_from") else None,
               allow_nonfinite=allow_nonfinite)
-
-
-def _write_config(workdir: pathlib.Path, record: dict) -> None:
-  """Atomically, so that a killed command never leaves half a config."""
-  try:
-    workdir.mkdir(parents=True, exist_ok=True)
-    partial = workdir / "config.json.partial"
-    partial.write_text(json.dumps(record, indent=2) + "\n")
-    os.replace(partial, workdir / "config.json")
-  except OSError as error:
-    raise CannotWrite(workdir, (error.strerror or str(error)).lower(), "give a --workdir you may write to") from error
 
 
 def _use_compilation_cache() -> None:
