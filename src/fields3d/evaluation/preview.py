@@ -33,29 +33,20 @@ def write_previews(mesh: Mesh | None, truth: Mesh, out_dir: pathlib.Path, stem: 
 
 
 def simplify(mesh: Mesh, faces: int) -> Mesh:
-  """The mesh with about `faces` triangles, for looking at; itself if it has no more.
+  """The mesh with at most `faces` triangles (and rarely under half of that), for looking at; itself if it has no more.
 
-  A manifold's edges are collapsed: by quadric error, or, since that would smear the colours of flat parts, the
-  shortest first where there are colours. Of other meshes the vertices in each cell of a grid are merged, which may
-  pinch thin parts. Colours are those of a kept vertex.
+  Vertices in one cell of a grid become one, their mean, with the colour of one of them; parts thinner than a cell may
+  be pinched. Needs no manifold, and keeps the edges of colours where collapsing edges by shape would smear them.
 
-  Source: Garland & Heckbert 1997; Rossignac & Borrel 1993.
+  Source: Rossignac & Borrel 1993, "Multi-resolution 3D approximations for rendering complex scenes".
 
   >>> simplify(Mesh(np.eye(3), np.array([[0, 1, 2]])), 10).faces.shape
   (1, 3)
   """
-  import igl
-  if len(mesh.faces) <= faces:
-    return mesh
-  vertices, triangles = np.ascontiguousarray(mesh.vertices, np.float64), np.ascontiguousarray(mesh.faces, np.int64)
-  collapse = igl.qslim if mesh.colors is None else igl.decimate
-  kept, triangles, _, birth = collapse(vertices, triangles, faces)
-  if len(triangles):
-    return Mesh(kept, triangles.astype(np.int64), None if mesh.colors is None else mesh.colors[birth])
-  cells = int(np.sqrt(faces / 4)) + 2
-  while len((merged := _merge_cells(mesh, cells)).faces) > faces and cells > 4:
-    cells = int(cells * 0.8)
-  return merged
+  cells = int(np.sqrt(faces)) + 1
+  while len(mesh.faces) > faces and len((merged := _merge_cells(mesh, cells)).faces) > faces and cells > 1:
+    cells = int(cells * 0.85)
+  return mesh if len(mesh.faces) <= faces else merged
 
 
 def _merge_cells(mesh: Mesh, cells: int) -> Mesh:

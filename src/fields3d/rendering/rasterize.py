@@ -177,18 +177,15 @@ def _phases(samples: int) -> np.ndarray:
 def _irradiance(vertices: np.ndarray, faces: np.ndarray, points: np.ndarray, normals: np.ndarray,
                 phase: np.ndarray, lights: Lights, reach: float) -> np.ndarray:
   """Light (n, 3) that reaches points (n, 3) from the lamps of their phase, and a little from below."""
-  total = 0.08 * (1 - 0.5 * normals[:, 1:2]) * np.array([[1.05, 1.0, 0.95]])  # Bounced off the ground, unshadowed.
   quarters = _SIDE**2
-  for start in range(quarters):
-    mine = np.flatnonzero(phase == start)
-    lamps = np.arange(start, len(lights.directions), quarters)
-    cosine = normals[mine] @ lights.directions[lamps].T
-    who, which = np.nonzero(cosine > 0)
-    open_sky = ~_occluded(vertices, faces, points[mine][who], lights.directions[lamps][which], reach)
-    lit = np.where(open_sky, cosine[who, which], 0.0)[:, None] * lights.radiance[lamps][which] * quarters
-    for k in range(3):
-      total[mine, k] += np.bincount(who, lit[:, k], len(mine))
-  return total
+  lamps = np.arange(len(lights.directions)).reshape(-1, quarters).T[phase]
+  cosine = np.einsum("nc,nkc->nk", normals, lights.directions[lamps])
+  who, which = np.nonzero(cosine > 0)
+  lamp = lamps[who, which]
+  hidden = _occluded(vertices, faces, points[who], lights.directions[lamp], reach)  # One call: each builds a tree.
+  lit = np.where(hidden, 0.0, cosine[who, which])[:, None] * lights.radiance[lamp] * quarters
+  bounced = 0.08 * (1 - 0.5 * normals[:, 1:2]) * np.array([[1.05, 1.0, 0.95]])  # Off the ground, unshadowed.
+  return bounced + np.stack([np.bincount(who, lit[:, k], len(points)) for k in range(3)], axis=1)
 
 
 def _occluded(vertices: np.ndarray, faces: np.ndarray, points: np.ndarray, directions: np.ndarray,
