@@ -48,7 +48,7 @@ class Lattice:
 
   def keys(self, nodes: np.ndarray) -> np.ndarray:
     """Keys (...) of nodes (..., 3), which count from 0 at the box's lower corner (-1 is the outer layer)."""
-    return (nodes + 1) @ self.strides
+    return sum((nodes[..., axis] + 1) * stride for axis, stride in enumerate(self.strides))
 
   def nodes(self, keys: np.ndarray) -> np.ndarray:
     """Nodes (n, 3) of keys (n,): the inverse of `keys`."""

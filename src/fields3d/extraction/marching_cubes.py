@@ -12,6 +12,7 @@ PyMCubes does, and only its inner diagonals differ.
 """
 
 import itertools
+import warnings
 from collections.abc import Callable, Iterator
 
 import numpy as np
@@ -111,7 +112,9 @@ def _library_triangles(inside: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return vertices, faces.astype(np.int64)[:, ::-1]
   from skimage import measure
   signs = np.where(inside, np.float32(1), np.float32(-1))
-  vertices, faces, _, _ = measure.marching_cubes(signs, 0.0, method="lorensen")
+  with warnings.catch_warnings():  # it sets array shapes as numpy 2.5 deprecates
+    warnings.simplefilter("ignore", DeprecationWarning)
+    vertices, faces, _, _ = measure.marching_cubes(signs, 0.0, method="lorensen")
   return vertices, faces.astype(np.int64)[:, ::-1]
 
 

@@ -20,6 +20,7 @@ from fields3d.extraction.lattice import Lattice, lattice
 from fields3d.extraction.marching_cubes import assemble, check_values, marching_cubes, tile_triangles
 from fields3d.extraction.sampling import CHUNK, Samples, evaluate, vertex_colors
 
+METHODS = ("sparse", "dense")
 LIPSCHITZ = 1.2  # a distance has 1; trained ones overshoot a little
 
 _BLOCK_BYTES = 300  # a block while its centre is evaluated and judged
@@ -61,24 +62,23 @@ def extract(field: Field, resolution: Count, *, method: str = "sparse", lipschit
     resolution: nodes along the longest side of the bounds; cells are as nearly cubic as the sides divide.
     method: "sparse" or "dense".
     lipschitz: bound of |f(a) - f(b)| / |a - b|; a larger one is safer and slower.
-    tile: cells a side of the pieces in which triangles are made; changes memory, not the result.
+    tile: cells a side of the pieces in which sparse triangles are made; changes memory, not the result.
     chunk: points a call of the field.
 
   Raises:
     UsageFault: an unknown method, or a grid that does not fit into memory. BadData: no zero crossing in the bounds.
     Diverged: the field is not finite somewhere.
   """
-  methods = {"sparse": _sparse, "dense": _dense}
-  if method not in methods:
-    raise UsageFault("--method", f"unknown method {method!r}", nearest(method, methods))
-  start = time.perf_counter()
-  mesh, report = methods[method](field, lattice(field.bounds, resolution), lipschitz, tile, chunk)
+  if method not in METHODS:
+    raise UsageFault("--method", f"unknown method {method!r}", nearest(method, METHODS))
+  start, grid = time.perf_counter(), lattice(field.bounds, resolution)
+  mesh, report = _dense(field, grid, chunk) if method == "dense" else _sparse(field, grid, lipschitz, tile, chunk)
   if field.color is not None:
     mesh = dataclasses.replace(mesh, colors=vertex_colors(field.color, mesh.vertices, chunk))
   return mesh, dataclasses.replace(report, seconds=time.perf_counter() - start)
 
 
-def _dense(field: Field, grid: Lattice, lipschitz: float, tile: int, chunk: int) -> tuple[Mesh, ExtractionReport]:
+def _dense(field: Field, grid: Lattice, chunk: int) -> tuple[Mesh, ExtractionReport]:
   num = int(np.prod(grid.shape))
   require_memory(8 * num, "--resolution", f"lower it, or use --method sparse ({num} nodes)")
   values = np.empty(num, np.float32)
@@ -128,8 +128,8 @@ def _refine(samples: Samples, lipschitz: float) -> np.ndarray:
 def _resolve(samples: Samples, blocks: np.ndarray, lipschitz: float) -> None:
   """Evaluates nodes of blocks (n, 3) until each sign is known or implied, then all nodes of cells with both signs.
 
-  At the border of the box all nodes are evaluated. So if the field keeps to `lipschitz`, every component of the surface
-  has a sign change between evaluated neighbours.
+  So if the field keeps to `lipschitz`, every component of the surface has a sign change between evaluated neighbours,
+  or, where the inside reaches the border of the box, an evaluated node there: a corner or centre of a block.
   """
   pieces = np.array_split(blocks, max(1, len(blocks) // 2**15))
   for piece in pieces:
@@ -141,14 +141,14 @@ def _resolve(samples: Samples, blocks: np.ndarray, lipschitz: float) -> None:
 
 def _block_keys(grid: Lattice, blocks: np.ndarray) -> np.ndarray:
   """Keys (n, 27) of the blocks' nodes; those beyond the box are replaced by the block's first node."""
-  nodes = blocks[:, None] + _CUBE
-  beyond = np.any(nodes >= grid.shape, axis=-1, keepdims=True)
-  return grid.keys(np.where(beyond, blocks[:, None], nodes))
+  first = grid.keys(blocks)[:, None]
+  room = grid.shape - blocks
+  beyond = np.any([_CUBE[:, axis] >= room[:, axis, None] for axis in range(3)], axis=0)
+  return np.where(beyond, first, first + _CUBE @ grid.strides)
 
 
 def _unknown_nodes(samples: Samples, blocks: np.ndarray, lipschitz: float) -> np.ndarray:
-  border = np.any((blocks == 0) | (blocks + 3 >= samples.grid.shape), axis=-1)
-  return (_signs(samples, blocks, lipschitz) == 0) | border[:, None]
+  return _signs(samples, blocks, lipschitz) == 0
 
 
 def _mixed_nodes(samples: Samples, blocks: np.ndarray, lipschitz: float) -> np.ndarray:
