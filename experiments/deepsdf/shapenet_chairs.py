@@ -7,11 +7,12 @@ Source: Park et al. 2019, "DeepSDF", section 5 and the authors' code: 8 layers o
 Expect: not run here (no ShapeNet, no pod). The paper prints a mean chamfer of 0.204 x 1e-3 for chairs (see
   experiments/README.md for the protocol).
 
-  fields3d train --config experiments/deepsdf/shapenet_chairs.py --workdir gs-or-local/shapenet_chairs \\
-      --config.data.path=DATA_DIR --config.data.split=sv2_chairs
+  fields3d train --config experiments/deepsdf/shapenet_chairs.py --workdir runs/shapenet_chairs \\
+      --config.data.path=DATA --config.data.train=TRAIN.json --config.data.test=TEST.json --config.data.meshes=SHAPENET
   fields3d train --config experiments/deepsdf/shapenet_chairs.py:runlocal --workdir runs/local      (seconds)
 
-DATA_DIR is DeepSDF's own data folder (SdfSamples/, NormalizationParameters/, splits). With :runlocal the embedded
+DATA is DeepSDF's own data folder (SdfSamples/, NormalizationParameters/), TRAIN.json and TEST.json its splits,
+SHAPENET the meshes that test shapes are compared with. With :runlocal the embedded
 procedural chairs stand in for it, all else being equal but the sizes.
 """
 
@@ -30,7 +31,9 @@ def get_config(arg=None):
       dict(name="procedural", families=("chair",), num_shapes=8, num_test=0, num_val=0, samples_per_shape=4000, rows=4,
            points=64)
       if local else
-      dict(name="deepsdf", path="data/shapenet_deepsdf", split="sv2_chairs", rows=SHAPES_A_BATCH, points=16_384))
+      dict(name="deepsdf", path="data/shapenet", train="data/shapenet/sv2_chairs_train.json",
+           test="data/shapenet/sv2_chairs_test.json", meshes="data/shapenet/ShapeNetCore.v2", rows=SHAPES_A_BATCH,
+           points=16_384))
   halved = lambda rate: dict(name="staircase", value=rate, factor=0.5, every=500 * epoch)
   config.task = dict(
       name="fit_sdf", clamp=0.1, code_bound=1.0,

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 import pytest
 
-from fields3d.core.config import Count, Fraction, From, Given, Index, Positive, build, check, override, parse_override
+from fields3d.core.config import Count, Fraction, From, Given, Positive, build, check, override, parse_override
 from fields3d.core.errors import UsageFault
 from fields3d.core.schedules import SCHEDULES, Rate, as_schedule, at
 

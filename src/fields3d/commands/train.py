@@ -50,9 +50,9 @@ def build_loop(config: dict, workdir: pathlib.Path, allow_nonfinite: bool = Fals
   import jax
 
   from fields3d.commands import experiment
-  from fields3d.training.transfer import restore_partial
   from fields3d.training.logging import RunLog, write_environment
   from fields3d.training.loop import Loop
+  from fields3d.training.transfer import restore_partial
 
   dataset = experiment.build_dataset(config)
   task = experiment.build_task(config, dataset)

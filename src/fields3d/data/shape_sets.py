@@ -6,12 +6,13 @@ import functools
 import logging
 import pathlib
 from collections.abc import Callable, Sequence
-from typing import Literal
+from typing import Annotated, Literal
 
-from fields3d.core.config import Count, Fraction, Index, NonNegative, Positive
+from fields3d.core.config import Count, Fraction, Index, NonNegative, Positive, Range
 from fields3d.core.errors import BadData, MissingInput, UsageFault, nearest
 from fields3d.core.types import Dataset, Mesh
 from fields3d.data import cache, deepsdf_files, quality
+from fields3d.data.augment import stretched
 from fields3d.data.entry_shapes import SPLITS, check_splits, entry_dataset, split_of
 from fields3d.data.meshes import READERS, read_mesh
 from fields3d.data.packs import read_pack
@@ -50,7 +51,8 @@ def meshes(path: str, cache_dir: str | None = None, rows: Count = 1, points: Cou
 def pack(path: str, classes: tuple[str, ...] = (), min_closed_share: Fraction = 0.0, max_shapes: Count | None = None,
          cache_dir: str | None = None, rows: Count = 16, points: Count = 4_096, samples_per_shape: Count = 100_000,
          near_variances: tuple[Positive, ...] = (0.005, 0.0005), near_fraction: Fraction = 0.94, sign: Sign = "winding",
-         splits: tuple[NonNegative, ...] = (0.8, 0.1, 0.1), workers: Count | None = None, seed: Index = 0) -> Dataset:
+         splits: tuple[NonNegative, ...] = (0.8, 0.1, 0.1), variants: Index = 0,
+         stretch: Annotated[float, Range(gt=1)] = 1.25, workers: Count | None = None, seed: Index = 0) -> Dataset:
   """The models of a pack (`data.packs`).
 
   Args:
@@ -58,6 +60,7 @@ def pack(path: str, classes: tuple[str, ...] = (), min_closed_share: Fraction = 
     classes: the classes to take; all by default.
     min_closed_share: the least share of a model's faces in closed components; 1 takes watertight models only.
     max_shapes: the first so many of those.
+    variants: stretched copies that join each training shape; stretch: by up to this factor along each axis.
     The others as in `meshes`. The sign is the winding number by default, since most models are open somewhere.
 
   Raises:
@@ -72,7 +75,9 @@ def pack(path: str, classes: tuple[str, ...] = (), min_closed_share: Fraction = 
   if not chosen:
     raise UsageFault("--config.data.min_closed_share", "leaves no model", "lower it")
   recipe = Recipe(Protocol(samples_per_shape, near_variances, near_fraction), sign, seed=seed)
-  return _build(path, _divide(chosen[:max_shapes], splits), recipe, cache_dir, workers, rows, points, seed)
+  groups = _divide(chosen[:max_shapes], splits)
+  groups["train"] = stretched(groups["train"], variants, stretch, seed)
+  return _build(path, groups, recipe, cache_dir, workers, rows, points, seed)
 
 
 def deepsdf(path: str, train: str, val: str | None = None, test: str | None = None, meshes: str | None = None,
