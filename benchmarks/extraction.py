@@ -3,7 +3,8 @@
   python benchmarks/extraction.py [--resolution 128] [--memory-resolution 512] [--steps 300]
 
 DeepSDF's 8x512 network with a code of 256 is fitted for `--steps` steps to a table's distance clamped at 0.1. Both
-methods then extract it in this one process, after a first call that compiles; they share jitted function and mesher. The memory figure is the peak resident size of a process of its own, JAX included.
+methods then extract it in this one process, after a first call that compiles; they share the jitted function. The
+memory figure is the peak resident size of a process of its own, JAX included.
 """
 
 import argparse
@@ -104,8 +105,8 @@ def main():
   same = np.array_equal(dense.vertices, mesh.vertices) and np.array_equal(dense.faces, mesh.faces)
   for report in (full, part):
     print(f"{report.method:6} {args.resolution}^3: {report.evaluations:>9,} evaluations, {report.seconds:.2f} s")
-  print(f"sparse is {full.seconds / part.seconds:.1f} times faster, {full.evaluations / part.evaluations:.1f} times fewer "
-        f"evaluations; same vertices and faces: {same} ({len(mesh.vertices):,}, {len(mesh.faces):,}); "
+  print(f"sparse is {full.seconds / part.seconds:.1f} times faster, with {full.evaluations / part.evaluations:.1f} "
+        f"times fewer evaluations; same vertices and faces: {same} ({len(mesh.vertices):,}, {len(mesh.faces):,}); "
         f"slope {part.slope:.2f} of {part.lipschitz}")
   with tempfile.TemporaryDirectory() as folder:
     path = pathlib.Path(folder) / "weights.npz"

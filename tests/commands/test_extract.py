@@ -34,7 +34,7 @@ def test_chosen_shapes_become_files_in_the_frame_of_the_data(run, tmp_path, caps
   out = tmp_path / "out"
   assert main.main(["extract", str(run.workdir), "--index", "1,0", "--format", "ply", "--out", str(out)]) == 0
   lines = capsys.readouterr().out.splitlines()
-  assert lines[0].split() == ["file", "vertices", "faces", "components", "watertight", "genus", "evaluations", "seconds"]
+  assert lines[0].split() == "file vertices faces components watertight genus evaluations seconds".split()
   assert lines[1].split()[0] == "0001_a_b_c.ply" and lines[1].split()[3:6] == ["1", "yes", "0"]
   assert lines[-1] == f"step 7: 2 of 2 shapes are in {out}"
   mesh = trimesh.load(out / "0001_a_b_c.ply", process=False)
@@ -50,7 +50,8 @@ def test_all_shapes_by_default_and_one_without_surface_is_named_and_exit_65(run,
   captured = capsys.readouterr()
   assert "0002 none: no zero crossing" in captured.out
   assert "1 of 3 shapes have no surface" in captured.err
-  assert sorted(p.name for p in (run.workdir / "meshes").iterdir()) == ["0000_ball.glb", "0001_a_b_c.glb", "extract.json"]
+  names = sorted(p.name for p in (run.workdir / "meshes").iterdir())
+  assert names == ["0000_ball.glb", "0001_a_b_c.glb", "extract.json"]
 
 
 @pytest.mark.parametrize("suffix", ["glb", "ply", "obj"])
@@ -58,7 +59,8 @@ def test_both_methods_write_the_same_mesh(run, tmp_path, suffix):
   for method in ("sparse", "dense"):
     assert main.main(["extract", str(run.workdir), "--index", "0", "--method", method, "--format", suffix,
                       "--out", str(tmp_path / method)]) == 0
-  meshes = [trimesh.load(tmp_path / m / f"0000_ball.{suffix}", force="mesh", process=False) for m in ("sparse", "dense")]
+  files = [tmp_path / method / f"0000_ball.{suffix}" for method in ("sparse", "dense")]
+  meshes = [trimesh.load(file, force="mesh", process=False) for file in files]
   np.testing.assert_array_equal(meshes[0].vertices, meshes[1].vertices)
   np.testing.assert_array_equal(meshes[0].faces, meshes[1].faces)
 

@@ -109,5 +109,5 @@ def _print(rows: list[dict], out: pathlib.Path, step: int) -> None:
   steep = [row for row in rows if row.get("slope") and row["slope"] > row["lipschitz"]]
   if steep:
     most = max(row["slope"] for row in steep)
-    print(f"{len(steep)} of {len(rows)} fields are somewhere steeper than --lipschitz {steep[0]['lipschitz']:g}: specks of a "
-          f"few cells may be missing; --lipschitz {most:.2g} or --method dense finds them")
+    print(f"{len(steep)} of {len(rows)} fields are somewhere steeper than --lipschitz {steep[0]['lipschitz']:g}: "
+          f"specks of a few cells may be missing; --lipschitz {most:.2g} or --method dense finds them")
