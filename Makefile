@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 RUN ?= runs/quickstart
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: run test test-slow lint clean
+.PHONY: run test test-slow lint validator clean
 .DELETE_ON_ERROR:
 
 run: $(VENV)/.base
@@ -21,6 +21,11 @@ test-slow: $(VENV)/.dev
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .
+
+# The Khronos validator of GLB files, which the tests use where it is there; needs node.
+validator:
+	mkdir -p .cache/gltf-validator
+	npm install --silent --prefix .cache/gltf-validator gltf-validator@2.0.0-dev.3.10
 
 $(VENV)/bin/python:
 	$(PYTHON) -c 'import sys; sys.exit("fields3d needs Python 3.11 to 3.13: make PYTHON=python3.12 ...") if not (3, 11) <= sys.version_info[:2] <= (3, 13) else 0'
