@@ -123,6 +123,7 @@ def test_files_are_written_and_the_record_is_strict_json(dataset, tmp_path):
   for row in found.rows:
     assert set(row.files) == {"mesh", "picture", "truth_picture", "preview", "truth_preview"}
     assert all((tmp_path / name).is_file() for name in row.files.values())
+    assert trimesh.load(tmp_path / row.files["mesh"], force="mesh").extents.max() > 5  # In the world, 10 times larger.
     with Image.open(tmp_path / row.files["picture"]) as picture:
       assert picture.size == (16, 16) and picture.mode == "RGBA"
   record = json.loads(json.dumps(found.to_json(), allow_nan=False))

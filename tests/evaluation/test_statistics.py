@@ -7,12 +7,13 @@ import scipy.stats
 from fields3d.evaluation.statistics import block_means, bootstrap_interval, percentile_interval, resampled_means
 
 
-@pytest.mark.parametrize("statistic", [np.mean, np.median])
-def test_the_interval_is_scipys_bca(statistic):
+@pytest.mark.parametrize(("statistic", "tolerance"), [(np.mean, 0.01), (np.median, 0.05)])
+def test_the_interval_is_scipys_bca(statistic, tolerance):
+  """Monte Carlo of both; the median's steps from value to value. Without its corrections the mean's is 4% off."""
   values = np.random.default_rng(0).lognormal(size=60)
   ours = bootstrap_interval(values, statistic, resamples=20_000)
   theirs = scipy.stats.bootstrap((values,), statistic, method="BCa", n_resamples=20_000, rng=1).confidence_interval
-  assert ours == pytest.approx(tuple(theirs), rel=0.05)  # Monte Carlo of both; of the median, steps between values.
+  assert ours == pytest.approx(tuple(theirs), rel=tolerance)
 
 
 def test_intervals_of_the_mean_cover_about_95_percent():
@@ -55,6 +56,7 @@ def test_resampling_blocks_has_the_variance_of_resampling_points():
   columns = np.random.default_rng(5).exponential(size=(30_000, 3))
   replicates = resampled_means(columns, np.random.default_rng(0))
   expected = columns.std(0) / np.sqrt(len(columns))
+  assert np.abs(replicates.mean(0) - columns.mean(0)).max() < 4 * expected.max() / np.sqrt(len(replicates))
   assert replicates.std(0) == pytest.approx(expected, rel=4 / np.sqrt(2 * 256))  # 4 sigma of a variance of 256 blocks.
   low, high = percentile_interval(replicates[:, 0])
   assert high - low == pytest.approx(2 * 1.96 * expected[0], rel=0.2)

@@ -75,14 +75,23 @@ def test_coverage_is_the_silhouettes_area():
 
 def test_what_stands_between_the_light_and_a_floor_darkens_it():
   floor = Mesh(np.array([[-1.0, 0, -1], [1, 0, -1], [1, 0, 1], [-1, 0, 1]]), np.array([[0, 2, 1], [0, 3, 2]]))
-  ball = sphere(0.3, (0, 0.5, 0))
-  covered = Mesh(np.concatenate([floor.vertices, ball.vertices]), np.concatenate([floor.faces, ball.faces + 4]))
+  ball = sphere(0.3, (0, 0.5, 0), color=(255, 0, 0))
+  covered = Mesh(np.concatenate([floor.vertices, ball.vertices]), np.concatenate([floor.faces, ball.faces + 4]),
+                 np.concatenate([np.full((4, 3), 128, np.uint8), ball.colors]))
+  floor = Mesh(floor.vertices, floor.faces, covered.colors[:4])
   bounds = np.array([[-1.0, 0, -1], [1, 1, 1]])
   plain = render_mesh(floor, 96, 0.0, 30.0, bounds=bounds, ground=False).astype(int)
   shaded = render_mesh(covered, 96, 0.0, 30.0, bounds=bounds, ground=False).astype(int)
-  lit_floor = (plain.sum(-1) < 3 * 255) & (shaded.sum(-1) < 3 * 255)
-  assert (plain - shaded)[lit_floor].max() > 60
-  assert np.median((plain - shaded)[lit_floor]) < 25
+  grey = (plain.sum(-1) < 3 * 255) & (np.ptp(shaded, axis=-1) < 30)  # The floor, seen in both; the ball is red.
+  darker = (plain - shaded)[grey].mean(-1)
+  assert grey.sum() > 1000 and darker.max() > 40 and np.median(darker) < 15
+  assert darker.min() >= -2  # Nothing is lit by what stands on it.
+
+
+def test_light_comes_from_above_and_falls_on_the_seen_side():
+  picture = render_mesh(sphere(0.9), 64, 0.0, 0.0, bounds=UNIT, ground=False)[..., 1].astype(int)
+  top, middle, bottom = (picture[row, 32] for row in (14, 32, 50))
+  assert top > bottom + 40 and middle > 110
 
 
 def test_the_ground_shadow_is_black_with_alpha_and_only_seen_from_above():

@@ -155,7 +155,7 @@ def _row(shape: Shape, index: int, mesh: Mesh | None, status: str, out_dir: path
   report = inspect_mesh(mesh)
   facts |= {"vertices": len(mesh.vertices), "faces": len(mesh.faces), "watertight": report.watertight,
             "components": report.components}
-  export(mesh, out_dir / f"{stem}.glb")
+  export(mesh, out_dir / f"{stem}.glb", name=shape.name, frame=shape.frame)
   files = {"mesh": f"{stem}.glb"} | write_previews(mesh, truth, out_dir, stem, picture, preview_faces)
   return ShapeRow(shape.name, shape.label, index, status, measure(truth, mesh, shape, index), baseline, facts, files)
 
