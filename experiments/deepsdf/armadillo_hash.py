@@ -1,6 +1,6 @@
 """One real mesh by a hash grid, in under two minutes on two cores.
 
-Six levels that double, 8 to 256 cells, and one hidden layer of 64: levels cost more than width on a CPU. Plain L1
+Five levels that double, 16 to 256 cells, and one hidden layer of 64: on a CPU it is levels that cost. Plain L1
 (the clamp lies beyond any distance): clamped, nothing far from the surface holds the collisions of the hash down, and
 specks float there. Adam's eps is tiny because a row's gradient is, and b2 is 0.99, as in Instant-NGP.
 
@@ -47,7 +47,7 @@ def get_config(arg=None):
   config.task = dict(
       name="fit_sdf", distance="clamped_l1", clamp=4.0, curriculum=dict(distance=1.0),
       field=dict(name="encoded", width=64, depth=1, encoding=dict(
-          name="hashgrid", levels=6, features=2, log2_rows=10 if local else 16, coarsest=8, finest=256, unroll=6)))
+          name="hashgrid", levels=5, features=2, log2_rows=10 if local else 17, coarsest=16, finest=256, unroll=5)))
   config.optim = dict(field=dict(
       name="adam", learning_rate=dict(name="exponential", start=1e-2, end=1e-4, steps=steps), b2=0.99, eps=1e-15))
   config.evals = dict(train=dict(name="geometry", split="train", resolution=32 if local else 256,
