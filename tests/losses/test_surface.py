@@ -18,7 +18,8 @@ def test_losses_equal_their_loops(rng):
   clip = lambda v: max(-0.1, min(0.1, v))
   pairs = list(zip(p.ravel(), s.ravel(), strict=True))
   f = lambda a: jnp.asarray(a, jnp.float32)
-  np.testing.assert_allclose(clamped_l1(f(p), f(s), 0.1), np.mean([abs(clip(a) - clip(b)) for a, b in pairs]), rtol=1e-5)
+  clamped = np.mean([abs(clip(a) - clip(b)) for a, b in pairs])
+  np.testing.assert_allclose(clamped_l1(f(p), f(s), 0.1), clamped, rtol=1e-5)
   np.testing.assert_allclose(relative_l1(f(p), f(s), 0.01), np.mean([abs(a - b) / (abs(b) + 0.01) for a, b in pairs]),
                              rtol=1e-5)
   logits, colors = rng.normal(size=(4, 9, 3)), rng.uniform(size=(4, 9, 3))
@@ -27,12 +28,13 @@ def test_losses_equal_their_loops(rng):
   np.testing.assert_allclose(color_l1(f(logits), f(colors), f(s), 0.15), np.mean(near), rtol=1e-5)
   g, n = rng.normal(size=(4, 3)), rng.normal(size=(4, 3))
   n /= np.linalg.norm(n, axis=1, keepdims=True)
-  np.testing.assert_allclose(normal_alignment(f(g), f(n)), np.mean([1 - a @ b / np.linalg.norm(a) for a, b in zip(g, n, strict=True)]),
-                             rtol=1e-5)
+  angles = [1 - a @ b / np.linalg.norm(a) for a, b in zip(g, n, strict=True)]
+  np.testing.assert_allclose(normal_alignment(f(g), f(n)), np.mean(angles), rtol=1e-5)
 
 
 def test_a_prediction_beyond_the_clamp_has_no_gradient():
-  slope = jax.grad(lambda p: clamped_l1(p, jnp.asarray([0.0, 0.0, 0.5, -0.5]), 0.1))(jnp.asarray([0.3, 0.05, 0.05, 0.05]))
+  sdf, predicted = jnp.asarray([0.0, 0.0, 0.5, -0.5]), jnp.asarray([0.3, 0.05, 0.05, 0.05])
+  slope = jax.grad(lambda p: clamped_l1(p, sdf, 0.1))(predicted)
   np.testing.assert_allclose(slope, [0, 0.25, -0.25, 0.25])
 
 

@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.sharding import NamedSharding, PartitionSpec
 
 from fields3d.core.config import build
 from fields3d.core.errors import UsageFault
@@ -41,9 +42,9 @@ def batch():
 
 def loss_of(task, batch, key=0, step=0):
   params, extra = task.init(jax.random.key(0))
-  f = jax.jit(jax.value_and_grad(lambda p: task.losses["field"](p, extra, batch, jax.random.key(key), jnp.int32(step)),
-                                 has_aux=True))
-  return params, *f(params)
+  run_key, run_step = jax.random.key(key), jnp.int32(step)
+  f = jax.jit(jax.value_and_grad(lambda p, batch: task.losses["field"](p, extra, batch, run_key, run_step), has_aux=True))
+  return params, *f(params, batch)
 
 
 EVERY_TERM = dict(field={**SECTION["field"], "channels": 4, "activation": "softplus"},
@@ -100,6 +101,29 @@ def test_only_the_codes_of_the_batch_get_a_gradient(batch):
   _, _, gradient = loss_of(make(), batch)
   touched = np.flatnonzero(np.any(np.asarray(gradient["field"]["codes"]) != 0, axis=1))
   assert set(touched) == set(batch["shape"].tolist())
+
+
+def test_a_stored_code_outside_the_bound_acts_as_if_on_it_and_is_drawn_back(batch):
+  task = make(curriculum=dict(distance=1.0), code_std=0.5)
+  params, extra = task.init(jax.random.key(0))
+  codes = params["field"]["codes"]
+  length = jnp.linalg.norm(codes, axis=1, keepdims=True)
+  loss = jax.jit(jax.value_and_grad(lambda codes: task.losses["field"](
+      {"field": {**params["field"], "codes": codes}}, extra, batch, jax.random.key(0), jnp.int32(0))[0]))
+  on_it, _ = loss(codes / length)
+  outside, gradient = loss(1.5 * codes / length)
+  np.testing.assert_allclose(outside - on_it, 0.5 * 0.5**2, rtol=1e-4)
+  radial = np.sum(gradient * codes / length, axis=1) * len(batch["shape"])
+  np.testing.assert_allclose(radial, 0.5 * np.bincount(batch["shape"], minlength=8), rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("block", [None, 8])
+def test_rows_may_lie_on_several_devices(batch, block):
+  task = make(block=block, field={**SECTION["field"], "dropout": 0.2})
+  mesh = jax.make_mesh((4,), ("data",), axis_types=(jax.sharding.AxisType.Auto,))
+  spread = jax.device_put(batch, NamedSharding(mesh, PartitionSpec("data")))
+  close = lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6)  # gradients are near 0.01
+  jax.tree.map(close, loss_of(task, spread)[1:], loss_of(task, batch)[1:])
 
 
 def test_dropout_is_drawn_anew_by_each_key(batch):

@@ -74,7 +74,7 @@ def fit_code(loss: Callable, x: Float[Array, "n 3"], sdf: Float[Array, " n"], co
 
 
 def _balanced(key: jax.Array, n: int, num_outside: jax.Array, num: int) -> jax.Array:
-  """`num` places of n, of which the first `num_outside` are outside: half from either side, or all from the only one."""
+  """`num` places of n, of which the first `num_outside` are outside: half from either side, or all from one."""
   num_inside = n - num_outside
   outside = jnp.where(num_inside == 0, True, jnp.arange(num) < num - num // 2) & (num_outside > 0)
   count = jnp.where(outside, num_outside, num_inside)

@@ -49,7 +49,8 @@ def fit_sdf(field: Annotated[NeuralField, From(FIELDS)], info: Annotated[Mapping
     gradient_points: of each row, for eikonal and normal: its own samples, and for eikonal as many more anywhere in
       [-1, 1]^3.
     block: points of each row that are differentiated at once, a divisor of n; all when None. Bounds the memory of
-      activations, and is fastest on a CPU where the rows' blocks are 1,000 to 4,000 points in all.
+      activations. A CPU is fastest with 1,000 to 4,000 points in all rows' blocks together, up to twice, as they
+      then stay in its cache.
     code_std: codes start from N(0, code_std^2 / code_dim).
     code_bound: greatest length of a code; None for no bound.
     reconstruct: see `Reconstruction`.
