@@ -35,7 +35,7 @@ def get_config(arg=None):
       dict(name="pack", path=f"{ROOT}/shapes/furniture", classes=("chair",), splits=(0.75, 0.0, 0.25), variants=3,
            samples_per_shape=100_000, rows=16, points=1024))
   config.task = dict(
-      name="fit_sdf", clamp=0.1, code_bound=None,
+      name="fit_sdf", clamp=0.1, code_bound=None, block=64 if local else 128,
       field=dict(name="deepsdf", width=32 if local else 192, depth=8, skip=4, code_dim=16 if local else 128, dropout=0.0,
                  encoding=dict(name="fourier", levels=4)),
       curriculum=dict(distance=1.0, code=dict(name="linear", start=0.0, end=1e-4, steps=steps // 10)),

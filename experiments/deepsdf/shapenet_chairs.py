@@ -36,7 +36,7 @@ def get_config(arg=None):
            points=16_384))
   halved = lambda rate: dict(name="staircase", value=rate, factor=0.5, every=500 * epoch)
   config.task = dict(
-      name="fit_sdf", clamp=0.1, code_bound=1.0,
+      name="fit_sdf", clamp=0.1, code_bound=1.0, block=64 if local else 1024,
       field=dict(name="deepsdf", width=32 if local else 512, depth=8, skip=4, code_dim=8 if local else 256, channels=1,
                  dropout=0.2, weight_norm=True),
       curriculum=dict(distance=1.0, code=dict(name="linear", start=0.0, end=1e-4, steps=100 * epoch)),

@@ -26,7 +26,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-  from fields3d.commands.experiment import apply_overrides, check_same_run, read_config, read_run_config
+  from fields3d.commands.experiment import (apply_overrides, build_dataset, build_optimisers, build_task, check_same_run,
+                                            read_config, read_run_config)
   config = apply_overrides(read_config(args.config), args.overrides)
   if args.dry_run:
     print(json.dumps(config, indent=2))
@@ -35,27 +36,26 @@ def run(args: argparse.Namespace) -> int:
   if (workdir / "config.json").exists():
     for change in check_same_run(read_run_config(workdir)["config"], config, workdir):
       print(f"changed since the run began: {change}")
+  _use_compilation_cache()
+  dataset = build_dataset(config)
+  task, optimisers = build_task(config, dataset), build_optimisers(config)
   record = {"config": config, "source": args.config, "overrides": [f"{k}={v}" for k, v in args.overrides]}
   workdir.mkdir(parents=True, exist_ok=True)
   strict_json.write(workdir / "config.json", record)
-  _use_compilation_cache()
-  loop = build_loop(config, workdir, args.allow_nonfinite)
-  state = loop.run()
+  state = make_loop(config, workdir, dataset, task, optimisers, args.allow_nonfinite).run()
   print(f"trained {int(state.step)} steps; the run is in {workdir}\nnext: fields3d evaluate {workdir}")
   return 0
 
 
-def build_loop(config: dict, workdir: pathlib.Path, allow_nonfinite: bool = False):
-  """The training loop of a checked config: the one place where its sections become objects."""
+def make_loop(config: dict, workdir: pathlib.Path, dataset, task, optimisers, allow_nonfinite: bool):
+  """The training loop of a checked config, and what a new run directory says of its machine."""
   import jax
 
-  from fields3d.commands import experiment
+  from fields3d.commands.experiment import build_settings
   from fields3d.training.logging import RunLog, write_environment
   from fields3d.training.loop import Loop
   from fields3d.training.transfer import restore_partial
 
-  dataset = experiment.build_dataset(config)
-  task = experiment.build_task(config, dataset)
   if jax.process_index() == 0:
     write_environment(workdir)
   log = RunLog(workdir, config["num_steps"])
@@ -63,12 +63,11 @@ def build_loop(config: dict, workdir: pathlib.Path, allow_nonfinite: bool = Fals
   def transfer(params):
     params, rows = restore_partial(pathlib.Path(config["init_from"]), params)
     for row in rows:
-      log.note("init_from: " + ", ".join(str(part) for part in row))
+      log.note(f"init_from: {row.verdict} {row.name}: {row.reason}")
     return params
 
-  return Loop(task, dataset, experiment.build_optimisers(config), seed=config.get("seed", 0),
-              num_steps=config["num_steps"], workdir=workdir, log=log,
-              settings=experiment.build_settings(config), transfer=transfer if config.get("init_from") else None,
+  return Loop(task, dataset, optimisers, seed=config.get("seed", 0), num_steps=config["num_steps"], workdir=workdir,
+              log=log, settings=build_settings(config), transfer=transfer if config.get("init_from") else None,
               allow_nonfinite=allow_nonfinite)
 
 
