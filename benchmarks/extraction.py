@@ -1,10 +1,16 @@
 """Sparse against dense extraction of a DeepSDF-sized network: time, evaluations, equality, memory.
 
-  python benchmarks/extraction.py [--resolution 128] [--memory-resolution 512] [--steps 300]
+  python benchmarks/extraction.py [--resolution 128] [--memory-resolution 512] [--steps 500]
 
 DeepSDF's 8x512 network with a code of 256 is fitted for `--steps` steps to a table's distance clamped at 0.1. Both
 methods then extract it in this one process, after a first call that compiles; they share the jitted function. The
 memory figure is the peak resident size of a process of its own, JAX included.
+
+Measured on two cores shared with other work, so that seconds are upper ends and the ratio is what counts:
+  128^3, 500 steps (loss 0.003): dense 2,097,152 evaluations, 132.7 s; sparse 97,915, 6.7 and 7.5 s in two runs: 19.9 and
+    17.8 times faster, 21.4 times fewer evaluations; 27,232 equal vertices; slope 1.86 of the assumed 1.2.
+  128^3, 200 steps (loss 0.012, a rough surface in a flat field): 14.7 times faster, 9.6 times fewer evaluations, equal.
+  512^3, 500 steps: peak 0.64 GiB, 444,170 vertices, 1,568,596 evaluations, 120 s; 200 steps: 1.74 GiB, 7,710,602.
 """
 
 import argparse
@@ -90,7 +96,7 @@ def main():
   parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
   parser.add_argument("--resolution", type=int, default=128)
   parser.add_argument("--memory-resolution", type=int, default=512)
-  parser.add_argument("--steps", type=int, default=300)
+  parser.add_argument("--steps", type=int, default=500)
   parser.add_argument("--peak", metavar="WEIGHTS", help=argparse.SUPPRESS)
   args = parser.parse_args()
   if args.peak:

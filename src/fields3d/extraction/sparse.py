@@ -135,7 +135,7 @@ def _resolve(samples: Samples, blocks: np.ndarray, lipschitz: float) -> None:
   for piece in pieces:
     samples.add(_block_keys(samples.grid, piece)[:, _FIRST])
   for want in (_unknown_nodes, _mixed_nodes):
-    keys = [_block_keys(samples.grid, piece)[want(samples, piece, lipschitz)] for piece in pieces]
+    keys = [np.unique(_block_keys(samples.grid, piece)[want(samples, piece, lipschitz)]) for piece in pieces]
     samples.add(np.concatenate(keys))
 
 
@@ -181,7 +181,7 @@ def _follow(samples: Samples) -> float:
     for axis, side in itertools.product(range(3), (-1, 1)):
       found, others = samples.known(fresh + side * grid.strides[axis])
       if found.any():
-        slope = max(slope, float(np.max(np.abs(others - values)[found])) / grid.cell[axis])
+        slope = max(slope, float(np.max(np.abs(others - values)[found]) / grid.cell[axis]))
       border = nodes[:, axis] == (0 if side < 0 else grid.shape[axis] - 1)
       crossed = np.where(found, (values < 0) != (others < 0), border & (values < 0))
       lower = fresh[crossed] + min(side, 0) * grid.strides[axis]
