@@ -7,7 +7,7 @@ methods then extract it in this one process, after a first call that compiles; t
 memory figure is the peak resident size of a process of its own, JAX included.
 
 Measured on two cores shared with other work, so that seconds are upper ends and the ratio is what counts:
-  128^3, 500 steps (loss 0.003): dense 2,097,152 evaluations, 132.7 s; sparse 97,915, 6.7 and 7.5 s in two runs: 19.9 and
+  128^3, 500 steps (loss 0.003): dense 2,097,152 evaluations, 132.7 s; sparse 97,915, 6.7 and 7.5 s (two runs): 19.9 and
     17.8 times faster, 21.4 times fewer evaluations; 27,232 equal vertices; slope 1.86 of the assumed 1.2.
   128^3, 200 steps (loss 0.012, a rough surface in a flat field): 14.7 times faster, 9.6 times fewer evaluations, equal.
   512^3, 500 steps: peak 0.64 GiB, 444,170 vertices, 1,568,596 evaluations, 120 s; 200 steps: 1.74 GiB, 7,710,602.
