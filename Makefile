@@ -14,7 +14,7 @@ run: $(VENV)/.base
 	$(BIN)/fields3d evaluate $(RUN)
 
 test: $(VENV)/.dev
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 test-slow: $(VENV)/.dev
 	$(BIN)/python -m pytest -m slow

@@ -50,7 +50,7 @@ def run(args: argparse.Namespace) -> int:
   out = args.out or args.workdir / "meshes"
   resolution = args.resolution or opened.config.get("extract_resolution", 128)
   facts = {"step": opened.step, "resolution": resolution, "method": args.method}
-  rows = [_extract_shape(opened.predict, shapes[i], out, {**facts, "index": i}, args) for i in chosen]
+  rows = [_extract_shape(opened, shapes[i], out, {**facts, "index": i}, args) for i in chosen]
   if done := [row for row in rows if row["file"]]:
     strict_json.write(out / "extract.json", {"run": str(args.workdir), **facts, "shapes": rows})
   _print(rows, out, opened.step)
@@ -60,20 +60,14 @@ def run(args: argparse.Namespace) -> int:
   return OK
 
 
-def _extract_shape(predict, shape, out: pathlib.Path, facts: dict, args: argparse.Namespace) -> dict:
+def _extract_shape(opened, shape, out: pathlib.Path, facts: dict, args: argparse.Namespace) -> dict:
   """Extracts, inspects and writes one shape; returns its row of the table."""
-  import numpy as np
-
-  from fields3d.core.task import lookup
-  from fields3d.core.types import Field
+  from fields3d.core.task import field_of, lookup
   from fields3d.extraction.export import export
   from fields3d.extraction.sparse import LIPSCHITZ, extract
   from fields3d.geometry.meshes import inspect_mesh, keep_largest
 
-  z = lookup(predict, "code", "extract")(facts["index"])
-  sdf, color = lookup(predict, "sdf", "extract"), predict.get("color")
-  field = Field(lambda x: sdf(x, z), np.array([[-1.0] * 3, [1.0] * 3]),
-                None if color is None else lambda x: color(x, z))
+  field = field_of(opened.predict, lookup(opened.predict, "code", "extract")(facts["index"]), opened.dataset.info)
   row = {"index": facts["index"], "name": shape.name, "file": None}
   try:
     mesh, report = extract(field, facts["resolution"], method=args.method, lipschitz=args.lipschitz or LIPSCHITZ)

@@ -35,7 +35,7 @@ def run(args: argparse.Namespace) -> int:
   import jax
 
   from fields3d.commands.rundir import open_run
-  from fields3d.core.task import lookup
+  from fields3d.core.task import field_of, lookup
 
   opened = open_run(args.workdir, step=args.step)
   draw = lookup(opened.predict, "sample", f"{args.workdir}: the task cannot be sampled")
@@ -43,24 +43,17 @@ def run(args: argparse.Namespace) -> int:
   out = args.out or args.workdir / "samples"
   resolution = args.resolution or opened.config.get("extract_resolution", 128)
   facts = {"seed": args.seed, "step": opened.step, "resolution": resolution}
-  rows = [_write_shape(opened.predict, codes[i], out / f"{i:04d}.{args.format}", {**facts, "index": i})
-          for i in range(args.num)]
+  rows = [_write_shape(field_of(opened.predict, codes[i], opened.dataset.info), out / f"{i:04d}.{args.format}",
+                       {**facts, "index": i}) for i in range(args.num)]
   return _report(out, {"run": str(args.workdir), "num": args.num, **facts}, rows)
 
 
-def _write_shape(predict, z, path: pathlib.Path, facts: dict) -> dict:
+def _write_shape(field, path: pathlib.Path, facts: dict) -> dict:
   """Extracts and writes the shape of a code; returns its row of the table."""
-  import numpy as np
-
   from fields3d.core.errors import BadData
-  from fields3d.core.task import lookup
-  from fields3d.core.types import Field
   from fields3d.extraction.export import export
   from fields3d.extraction.sparse import extract
 
-  sdf, color = lookup(predict, "sdf", "sample"), predict.get("color")
-  box = np.array([[-1.0] * 3, [1.0] * 3])
-  field = Field(lambda x: sdf(x, z), box, None if color is None else lambda x: color(x, z))
   row = {"index": facts["index"], "file": None, "vertices": 0, "faces": 0}
   try:
     mesh, _ = extract(field, facts["resolution"])

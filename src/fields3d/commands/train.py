@@ -26,8 +26,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-  from fields3d.commands.experiment import (apply_overrides, build_dataset, build_optimisers, build_task, check_same_run,
-                                            read_config, read_run_config)
+  from fields3d.commands.experiment import (
+    apply_overrides,
+    build_dataset,
+    build_optimisers,
+    build_task,
+    check_same_run,
+    read_config,
+    read_run_config,
+  )
   config = apply_overrides(read_config(args.config), args.overrides)
   if args.dry_run:
     print(json.dumps(config, indent=2))

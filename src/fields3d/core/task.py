@@ -15,8 +15,10 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
+import numpy as np
 
 from fields3d.core.errors import UsageFault, nearest
+from fields3d.core.types import Field
 
 PyTree = Any
 
@@ -88,3 +90,18 @@ def lookup(predict: Mapping[str, Callable], name: str, asker: str) -> Callable:
   if name not in predict:
     raise UsageFault(asker, f"the task predicts no {name!r}", nearest(name, predict))
   return predict[name]
+
+
+def field_of(predict: Mapping[str, Callable], z: jax.Array, info: Mapping[str, Any], pred: str = "sdf",
+             asker: str = "field") -> Field:
+  """The field of one code: the bound function `pred` (and "color" where there is one) at z.
+
+  info: a dataset's facts; its "bounds" (2, 3), where given, say where the field means something, else [-1, 1]^3.
+  asker: who wants it, for the message.
+
+  Raises:
+    UsageFault: the task predicts no `pred`.
+  """
+  fn, color = lookup(predict, pred, asker), predict.get("color")
+  bounds = np.asarray(info.get("bounds", ((-1.0,) * 3, (1.0,) * 3)), np.float64)
+  return Field(lambda x: fn(x, z), bounds, None if color is None else lambda x: color(x, z))

@@ -11,7 +11,7 @@ import numpy as np
 
 from fields3d.core.config import Count, Index, Range
 from fields3d.core.errors import BadData, Diverged, UsageFault
-from fields3d.core.task import lookup
+from fields3d.core.task import field_of, lookup
 from fields3d.core.types import Field, Mesh, Shape
 from fields3d.evaluation.aggregate import summarise
 from fields3d.evaluation.geometry import MEASURES, compare, evaluate, match
@@ -21,7 +21,6 @@ from fields3d.extraction.export import export
 from fields3d.extraction.sparse import extract
 from fields3d.geometry.meshes import inspect_mesh, sample_surface
 
-BOX = ((-1.0, -1.0, -1.0), (1.0, 1.0, 1.0))  # Where a dataset does not state its bounds.
 HALVES = {"left": (0, -1), "front": (2, 1), "bottom": (1, -1)}  # Axis and sign of the half that is observed.
 SELECTION_POINTS = 2048
 PREVIEW_FACES = 300_000  # Over all previews of an evaluation: what a report can hold.
@@ -57,8 +56,7 @@ def geometry(pred: str = "sdf", split: Literal["train", "val", "test"] = "train"
     shapes = list(inputs.dataset.shapes(split))[:max_shapes]
     if not shapes:
       raise UsageFault("evals.geometry.split", f"the dataset has no {split!r} shapes", "name a split that it has")
-    box = np.asarray(inputs.dataset.info.get("bounds", BOX), np.float64)
-    field_of = field_maker(inputs.predict, box, pred, codes, observe, observations, chosen)
+    make_field = field_maker(inputs.predict, inputs.dataset.info, pred, codes, observe, observations, chosen)
     nearest = Retrieval(inputs.dataset.shapes("train"), chosen) if baseline != "none" else None
 
     def measure(truth_mesh, mesh, shape, index):
@@ -69,7 +67,7 @@ def geometry(pred: str = "sdf", split: Literal["train", "val", "test"] = "train"
     rows = []
     for index, shape in enumerate(shapes):
       begin = time.perf_counter()
-      mesh, status = _extract(field_of(shape, index), resolution)
+      mesh, status = _extract(make_field(shape, index), resolution)
       rows.append(_row(shape, index, mesh, status, inputs.out_dir, time.perf_counter() - begin, measure, nearest,
                        picture, max(2000, min(20_000, PREVIEW_FACES // (2 * len(shapes))))))
     return Evaluation("geometry", summarise(rows, chosen), rows, _warnings(rows), settings | {"seed": chosen})
@@ -85,10 +83,9 @@ def _extract(field: Field, resolution: int) -> tuple[Mesh | None, str]:
     return None, fault.what
 
 
-def field_maker(predict: Mapping[str, Callable], box: np.ndarray, pred: str, codes: str, observe: str,
+def field_maker(predict: Mapping[str, Callable], info: Mapping, pred: str, codes: str, observe: str,
                 observations: int, seed: int) -> Callable[[Shape, int], Field]:
   """(shape, index) -> the task's field for that shape, by its fitted code or by one fitted to its samples."""
-  sdf, color = lookup(predict, pred, "evals.geometry.pred"), predict.get("color")
   code = lookup(predict, codes, "evals.geometry.codes")
 
   def make(shape: Shape, index: int) -> Field:
@@ -97,7 +94,7 @@ def field_maker(predict: Mapping[str, Callable], box: np.ndarray, pred: str, cod
     else:
       x, distance = observed(shape, observe, observations, np.random.default_rng((seed, index)))
       z = code(x, distance, jax.random.fold_in(jax.random.key(seed), index))
-    return Field(lambda x: sdf(x, z), box, None if color is None else lambda x: color(x, z))
+    return field_of(predict, z, info, pred, "evals.geometry.pred")
 
   return make
 
