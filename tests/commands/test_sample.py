@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import pytest
 
 from fields3d.commands import main, rundir
+from fields3d.core.types import Dataset
 from fields3d.training.logging import read_json
 
 
@@ -18,7 +19,8 @@ def run(tmp_path, monkeypatch):
   predict = {"sample": lambda key, num: jax.random.uniform(key, (num, 1), minval=-0.3, maxval=0.8),
              "sdf": lambda x, z: jnp.linalg.norm(x, axis=-1) - z[0],
              "color": lambda x, z: jnp.broadcast_to(jnp.asarray([1.0, 0.5, 0.0]), x.shape)}
-  opened = argparse.Namespace(workdir=workdir, config={"extract_resolution": 16}, step=7, predict=predict)
+  opened = argparse.Namespace(workdir=workdir, config={"extract_resolution": 16}, step=7, predict=predict,
+                              dataset=Dataset({}, None, None))
   monkeypatch.setattr(rundir, "open_run", lambda workdir, step=None: opened)
   return opened
 
