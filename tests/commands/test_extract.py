@@ -23,7 +23,7 @@ def run(tmp_path, monkeypatch):
              "color": lambda x, z: jnp.broadcast_to(jnp.asarray([1.0, 0.5, 0.0]), x.shape)}
   shapes = [argparse.Namespace(name=name, frame=frame) for name, frame in
             (("ball", Frame()), ("a/b c", Frame((5.0, 0.0, 0.0), 2.0)), ("none", Frame()))]
-  dataset = argparse.Namespace(shapes=lambda split: {"train": shapes}[split])
+  dataset = argparse.Namespace(info={}, shapes=lambda split: {"train": shapes}[split])
   opened = argparse.Namespace(workdir=workdir, config={"extract_resolution": 16}, step=7, predict=predict,
                               dataset=dataset)
   monkeypatch.setattr(rundir, "open_run", lambda workdir, step=None: opened)
