@@ -35,7 +35,7 @@ def get_config(arg=None):
   local = arg == "runlocal"
   steps = 30 if local else 8000
   samples = dict(samples_per_shape=4000 if local else 1_500_000, near_variances=(4e-4, 1e-4, 2.5e-5), near_fraction=0.9,
-                 rows=1, points=256 if local else 8192, seed=0)
+                 rows=8, points=32 if local else 1024, seed=0)
   config = ConfigDict()
   config.seed = 0
   config.num_steps = steps

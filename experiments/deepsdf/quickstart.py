@@ -15,7 +15,7 @@ from ml_collections import ConfigDict
 
 def get_config(arg=None):
   local = arg == "runlocal"
-  steps = 30 if local else 1500
+  steps = 150 if local else 1500
   config = ConfigDict()
   config.seed = 0
   config.num_steps = steps
@@ -34,6 +34,6 @@ def get_config(arg=None):
       learning_rates=dict(codes=dict(name="cosine", start=4e-3, end=4e-5, steps=steps)), ema=0.99))
   config.evals = dict(train=dict(name="geometry", split="train", resolution=32 if local else 96,
                                  points=2000 if local else 30_000, iou_points=5000 if local else 100_000))
-  config.train = dict(log_every=10 if local else 50, checkpoint_every=10 if local else 500)
+  config.train = dict(log_every=25 if local else 50, checkpoint_every=50 if local else 500)
   config.extract_resolution = 32 if local else 96
   return config

@@ -133,6 +133,6 @@ def test_a_table_is_cut_over_the_model_axis_with_its_moments_and_trains_alike(tm
   task = Task(init, {"model": loss})
   cut = make(tmp_path / "cut", task=task, settings=dataclasses.replace(SETTINGS, model_parallel=2))
   tables = [s for p, s in jax.tree_util.tree_leaves_with_path(cut.shardings) if "table" in jax.tree_util.keystr(p)]
-  assert len(tables) == 4 and all(s.spec == (None, None, "model") for s in tables)  # params, ema, mu, nu
+  assert len(tables) == 4 and all(s.spec == jax.sharding.PartitionSpec(None, None, "model") for s in tables)  # params, ema, mu, nu
   whole = make(tmp_path / "whole", task=task).run()
   np.testing.assert_allclose(cut.run().params["model"]["table"], whole.params["model"]["table"], rtol=1e-5, atol=1e-6)

@@ -35,7 +35,7 @@ def run(args: argparse.Namespace) -> int:
     read_config,
     read_run_config,
   )
-  config = apply_overrides(read_config(args.config), args.overrides)
+  config = json.loads(json.dumps(apply_overrides(read_config(args.config), args.overrides)))  # tuples as lists
   if args.dry_run:
     print(json.dumps(config, indent=2))
     return 0
