@@ -15,14 +15,14 @@ from ml_collections import ConfigDict
 
 def get_config(arg=None):
   local = arg == "runlocal"
-  steps = 150 if local else 1500
+  steps = 150 if local else 2000
   config = ConfigDict()
   config.seed = 0
   config.num_steps = steps
   config.data = dict(
       name="procedural", families=("chair", "table", "lamp", "plane", "car", "mug"), num_shapes=6 if local else 12,
       num_val=0 if local else 6, num_test=0 if local else 6, samples_per_shape=4000 if local else 100_000,
-      near_variances=(0.005, 0.0005), near_fraction=0.94, rows=12, points=64 if local else 1024, seed=0)
+      near_variances=(0.005, 0.0005), near_fraction=0.85, rows=12, points=64 if local else 1024, seed=0)
   config.task = dict(
       name="fit_sdf", clamp=0.1, block=64 if local else 128,
       field=dict(name="deepsdf", width=32 if local else 128, depth=6, skip=3, code_dim=16 if local else 32, channels=4,
