@@ -13,7 +13,7 @@ Expect: see the table of single meshes in experiments/README.md.
 
 Other meshes of the same folder: armadillo_hash.py:spot, :fish, :nefertiti, :koala, :bunny. Their root is $FIELDS3D_DATA,
 ../shared/data by default; with :runlocal an embedded procedural chair stands in. On a GPU or TPU:
---config.task.field.encoding.unroll=1. Often overridden: --config.data.path=MY.obj  --config.num_steps=5000
+--config.task.field.encoding.unroll=1. Often overridden: --config.data.path=MY.obj  --config.task.field.encoding.finest=512
 """
 
 import os
@@ -33,7 +33,7 @@ MESHES = {
 
 def get_config(arg=None):
   local = arg == "runlocal"
-  steps = 30 if local else 8000
+  steps = 30 if local else 6000
   samples = dict(samples_per_shape=4000 if local else 1_500_000, near_variances=(4e-4, 1e-4, 2.5e-5), near_fraction=0.9,
                  rows=8, points=32 if local else 1024, seed=0)
   config = ConfigDict()

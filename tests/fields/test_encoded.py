@@ -20,8 +20,8 @@ def points(num, seed=0):
   return jax.random.uniform(jax.random.key(seed), (num, 3), minval=-1, maxval=1)
 
 
-@pytest.mark.parametrize("encoding", [hashgrid(**GRID), fourier(levels=6), identity()])
-@pytest.mark.parametrize("activation, depth", [("relu", 1), ("relu", 3), ("softplus", 2)])
+@pytest.mark.parametrize("encoding, activation, depth", [
+    (hashgrid(**GRID), "relu", 1), (fourier(levels=6), "relu", 3), (identity(), "softplus", 2)])
 def test_it_starts_as_a_sphere_whatever_the_code(encoding, activation, depth):
   width = 1024
   field = encoded(encoding, width=width, depth=depth, activation=activation, sphere=0.4, code_dim=5, channels=4)
