@@ -39,7 +39,7 @@ def get_config(arg=None):
       field=dict(name="deepsdf", width=32 if local else 192, depth=8, skip=4, code_dim=16 if local else 128, dropout=0.0,
                  encoding=dict(name="fourier", levels=4)),
       curriculum=dict(distance=1.0, code=dict(name="linear", start=0.0, end=1e-4, steps=steps // 10)),
-      reconstruct=dict(steps=20 if local else 800, samples=64 if local else 8000))
+      reconstruct=dict(steps=20 if local else 500, samples=64 if local else 2048))
   decayed = lambda rate: dict(name="cosine", start=rate, end=rate / 100, steps=steps)
   config.optim = dict(field=dict(name="adam", learning_rate=decayed(1e-3), learning_rates=dict(codes=decayed(2e-3)),
                                  ema=0.99))

@@ -22,7 +22,7 @@ from fields3d.training.optim import OPTIMISERS, Optimiser
 
 SETTINGS = {"train": LoopSettings}
 # What may differ between a run and its continuation: it changes how long or how closely a run is watched, not its path.
-NEUTRAL = ("num_steps", "evals", "train.log_every", "train.checkpoint_every", "train.keep", "train.keep_every",
+NEUTRAL = ("num_steps", "evals", "task.reconstruct", "train.log_every", "train.checkpoint_every", "train.keep", "train.keep_every",
            "train.max_skips", "train.max_rollbacks", "extract_resolution")
 
 
