@@ -15,7 +15,8 @@ import pytest
 from fields3d.commands.rundir import open_run
 
 CONFIG = pathlib.Path(__file__).parents[2] / "experiments" / "deepsdf" / "quickstart.py"
-FLAGS = ["--config.num_steps=150", "--config.train.checkpoint_every=10", "--config.data.num_shapes=2",
+STEPS = 500
+FLAGS = [f"--config.num_steps={STEPS}", "--config.train.checkpoint_every=20", "--config.data.num_shapes=2",
          "--config.data.families=mug,table"]
 
 
@@ -25,7 +26,7 @@ def command(workdir):
 
 def final_bytes(workdir):
   run = open_run(workdir)
-  assert run.step == 150
+  assert run.step == STEPS
   leaves = jax.tree.leaves((run.state.params, run.state.opt, run.state.ema))
   return b"".join(np.asarray(leaf).tobytes() for leaf in leaves)
 
@@ -33,6 +34,7 @@ def final_bytes(workdir):
 def kill_and_resume(tmp_path, kills, seed):
   environment = {**os.environ, "XLA_FLAGS": ""}
   whole, cut = tmp_path / "whole", tmp_path / "cut"
+  subprocess.run(command(tmp_path / "compiled"), check=True, capture_output=True, env=environment)
   start = time.monotonic()
   subprocess.run(command(whole), check=True, capture_output=True, env=environment)
   usual = time.monotonic() - start
@@ -40,7 +42,7 @@ def kill_and_resume(tmp_path, kills, seed):
   for _ in range(kills):
     process = subprocess.Popen(command(cut), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment)
     try:
-      process.wait(moments.uniform(0.1, 1.0) * usual)
+      process.wait(moments.uniform(0.1, 0.5) * usual)
     except subprocess.TimeoutExpired:
       process.send_signal(signal.SIGKILL)
       landed += process.wait() == -signal.SIGKILL
@@ -62,4 +64,4 @@ def test_twenty_kills_end_bit_equal_to_the_undisturbed_run(tmp_path):
     (tmp_path / str(seed)).mkdir()
     landed += kill_and_resume(tmp_path / str(seed), kills=2, seed=seed)
   print(f"{landed} kills, all ends bit-equal")
-  assert landed >= 15
+  assert landed == 20

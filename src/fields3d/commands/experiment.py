@@ -9,6 +9,8 @@ import sys
 from collections.abc import Mapping
 from typing import Annotated, Any
 
+from ml_collections import ConfigDict
+
 from fields3d.core import strict_json
 from fields3d.core.config import Count, From, Index, build, check_arguments, override
 from fields3d.core.errors import BadData, Fault, MissingInput, UsageFault
@@ -67,6 +69,8 @@ def read_config(spec: str) -> dict:
   except Exception as error:
     line = _line_in(error, file)
     raise UsageFault(f"{path}{line}", f"the config fails: {type(error).__name__}: {error}", "correct it") from error
+  if not isinstance(config, ConfigDict):
+    raise UsageFault(path, f"get_config returns a {type(config).__name__}, not a ConfigDict", "return a ConfigDict")
   return json.loads(json.dumps(config.to_dict(), default=_plain))
 
 

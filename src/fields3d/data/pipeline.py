@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
-from fields3d.core.errors import UsageFault
+from fields3d.core.errors import UsageFault, require_memory
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,7 +44,12 @@ def sdf_batches(samples: Sequence[SdfSamples], rows: int, points: int, seed: int
   Returns:
     (position, shard, num_shards) -> {"shape" (r,) int32, "x" (r, points, 3), "sdf" (r, points), and "normals",
     "colors" where every shape has them}, r = rows / num_shards.
+
+  Raises:
+    UsageFault: a batch that cannot fit in memory; rows that do not divide over the processes.
   """
+  in_flight = 4 * rows * points * 40  # four prefetched batches of at most 40 bytes a point
+  require_memory(in_flight, "--config.data.rows", f"{rows} rows of {points} points: lower one of them")
   num = len(samples)
   has_normals = all(s.normals is not None for s in samples)
   has_colors = all(s.colors is not None for s in samples)
