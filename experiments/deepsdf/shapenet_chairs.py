@@ -4,8 +4,8 @@ Source: Park et al. 2019, "DeepSDF", section 5 and the authors' code: 8 layers o
   norm, dropout 0.2, tanh, clamp 0.1, code regulariser 1e-4 warmed up over 100 epochs, codes N(0, 1/256) with norm at
   most 1, Adam 5e-4 and 1e-3 halved every 500 epochs, 2,001 epochs of 64 shapes x 16,384 samples, half inside and half
   outside. The official split has 3,281 training and 832 test chairs.
-Expect: not run here (no ShapeNet, no pod). The paper prints a mean chamfer of 0.204 x 1e-3 for chairs (see
-  experiments/README.md for the protocol).
+Expect: not run here (no ShapeNet, no pod). Table 3 prints a chamfer (x 1000) of 0.204 mean and 0.072
+  median for chairs; the authors' rerun of their released code 0.157 and 0.062.
 
   fields3d train --config experiments/deepsdf/shapenet_chairs.py --workdir runs/shapenet_chairs \\
       --config.data.path=DATA --config.data.train=TRAIN.json --config.data.test=TEST.json --config.data.meshes=SHAPENET
