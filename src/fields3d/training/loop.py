@@ -114,10 +114,9 @@ class Loop:
       if not self._restore():
         self.state = jax.jit(self._fresh, out_shardings=self.shardings)(self._key)
         if self._transfer:
-          params = jax.device_put(self._transfer(self.state.params), self.shardings.params)
-          ema = {group: params[group] for group in self.state.ema}
-          self.state = dataclasses.replace(self.state, params=params, ema=jax.tree.map(np.array, ema))
-          self.state = jax.device_put(self.state, self.shardings)
+          params = self._transfer(self.state.params)
+          ema = jax.tree.map(np.array, {group: params[group] for group in self.state.ema})  # its own buffers
+          self.state = jax.device_put(dataclasses.replace(self.state, params=params, ema=ema), self.shardings)
       self.log.start(self.step)
       while self._advance(stop):
         pass
