@@ -16,7 +16,9 @@ NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 def finished_run(tmp_path_factory):
   run = tmp_path_factory.mktemp("notebook") / "run"
   config = ROOT / "experiments" / "deepsdf" / "quickstart.py"
-  assert main(["train", "--config", f"{config}:runlocal", "--workdir", str(run)]) == 0
+  alike = ["--config.data.families=car", "--config.data.num_shapes=2", "--config.num_steps=400",
+           "--config.optim.field.learning_rate=0.003"]
+  assert main(["train", "--config", f"{config}:runlocal", "--workdir", str(run), *alike]) == 0
   assert main(["evaluate", str(run)]) == 0
   return run
 
