@@ -8,6 +8,11 @@ The names in `Task.predict`, over all tasks (an evaluator or command asks for on
   reconstruct(params, extra, x, sdf, key) -> z     the code of an unseen shape from samples x (n, 3), sdf (n,)
   interpolate(params, extra, za, zb, t) -> z       between two codes, t in [0, 1]
   sample(params, extra, key, num) -> (num, d)      new codes from the fitted distribution (num is static)
+  render(params, extra, rays) -> {"rgb" (n, 3), "opacity" (n,), "depth" (n,), "normal" (n, 3) if known}
+                                                   what rays (`core.types.Rays`, n) see, over the task's background; depth is
+                                                   the expected t, of the seen part
+  density(params, extra, x, z) -> (n,)             absorption per unit of length at x, in 1 / unit of the model frame
+  radiance(params, extra, x, d) -> (n, 3)          colour at x seen along unit directions d, sRGB in [0, 1]
 """
 
 import dataclasses

@@ -20,3 +20,24 @@ class NeuralField:
   apply: Callable
   code_dim: int = 0
   channels: int = 1
+
+
+@dataclasses.dataclass(frozen=True)
+class RadianceField:
+  """A radiance field: absorption and colour at points, over the box [-1, 1]^3 (already contracted where space is).
+
+  init: (key) -> params, a plain nested dict.
+  section: (params, x (*b, 3), d (*b, 3), dt (*b,), radius (*b,), level) -> (tau (*b,), features (*b, f), sdf (*b,) or
+    None, gradient (*b, 3) or None): the optical depth of the sections with middles x, unit directions d, lengths dt and
+    cone radii, in units of the box, and what `color` needs.
+  color: (params, features (*b, f), d (*b, 3), appearance (*b, a) or None) -> (*b, 3) in [0, 1].
+  density: (params, x (*b, 3), level) -> (*b,), per unit of the box (fields of distances: seen head-on).
+  sdf: (params, x (*b, 3), level) -> (*b,), of fields that have one, else None.
+  appearance_dim: width of the appearance code that `color` takes.
+  """
+  init: Callable
+  section: Callable
+  color: Callable
+  density: Callable
+  sdf: Callable | None = None
+  appearance_dim: int = 0
