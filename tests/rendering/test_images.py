@@ -51,8 +51,9 @@ def test_a_pixel_is_what_the_ray_through_its_centre_sees():
 
 @pytest.mark.parametrize("tile", [16, 601, 4096])
 def test_tiles_change_nothing(tile):
-  want = render_camera(ball, camera(), FACTS, tile=600)
-  got = render_camera(ball, camera(), FACTS, tile=tile)
+  rays_themselves = lambda rays: {"rgb": rays.viewdirs, "opacity": rays.radii, "depth": rays.far}
+  want = render_camera(rays_themselves, camera(), FACTS, tile=600)
+  got = render_camera(rays_themselves, camera(), FACTS, tile=tile)
   for name in want:
     np.testing.assert_array_equal(got[name], want[name])
 
@@ -72,7 +73,7 @@ def test_views_of_any_size_share_one_compile():
 
 
 def test_sub_pixels_are_averaged_and_their_footprints_smaller():
-  fine = render_camera(ball, paths.resized(camera(), (90, 60)), FACTS, tile=512)
+  fine = render_camera(ball, paths.reframed(camera(), (90, 60)), FACTS, tile=512)
   got = render_camera(ball, camera(), FACTS, supersample=3, tile=512)
   blocks = lambda a: a.reshape(20, 3, 30, 3, *a.shape[2:]).mean((1, 3))
   for name in "rgb", "opacity":

@@ -107,9 +107,9 @@ def test_one_camera_is_a_still():
 
 
 def test_resizing_keeps_the_vertical_field_of_view_and_the_place_of_the_axis():
-  half = paths.resized(camera(np.eye(3, 4), center=(21, 16)), (20, 15))
+  half = paths.reframed(camera(np.eye(3, 4), center=(21, 16)), (20, 15))
   assert half.size == (20, 15) and half.intrinsics == (25.0, 25.0, 10.5, 8.0)
-  wide = paths.resized(camera(np.eye(3, 4)), (60, 30))
+  wide = paths.reframed(camera(np.eye(3, 4)), (60, 30))
   assert wide.intrinsics == (50.0, 50.0, 30.0, 15.0)
 
 

@@ -124,7 +124,7 @@ def pinhole_of(cameras: Sequence[Camera]) -> Camera:
   return Camera("PINHOLE", (width, height), (focal, focal, width / 2, height / 2), (), np.eye(3, 4))
 
 
-def resized(camera: Camera, size: tuple[int, int]) -> Camera:
+def reframed(camera: Camera, size: tuple[int, int]) -> Camera:
   """The camera with an image of `size` (width, height): the vertical field of view stays, sides are added or cut off."""
   width, height = camera.size
   s = size[1] / height
