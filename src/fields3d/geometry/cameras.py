@@ -79,7 +79,7 @@ def project(model: str, directions: np.ndarray, distortion: np.ndarray | Sequenc
   Beyond the fold of a distortion this is what its formula says, which no lens does.
 
   >>> project("SIMPLE_RADIAL", np.array([[1.0, 0.0, -1.0]]), (0.1,)).tolist()
-  [[1.1, 0.0]]
+  [[1.1, -0.0]]
   """
   entry = camera_model(model)
   x, y = entry.projection.plane(np.asarray(directions, np.float64) * _FLIP)

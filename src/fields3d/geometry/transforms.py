@@ -1,0 +1,66 @@
+"""Rigid transforms as files give them: checked, mended where the fault is rounding, refused by name where it is not."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from fields3d.core.errors import BadData
+
+_ROUNDING = 1e-3  # largest departure from a rotation that is taken for rounding
+_EXACT = 1e-5  # departures below this are not worth a warning: float32 has them
+
+
+def rigid_poses(matrices: Sequence, names: Sequence[str], where: object) -> tuple[np.ndarray, list[str]]:
+  """Poses with exact rotations, from 3x4 or 4x4 matrices.
+
+  Args:
+    matrices: n lists or arrays of numbers, camera to world.
+    names: n, for messages. where: the file.
+
+  Returns:
+    (n, 3, 4) float64, and warnings: rotations off by up to 1e-3 are replaced by the nearest ones.
+
+  Raises:
+    BadData: a matrix of another shape, a value that is not finite, a last row that is not 0 0 0 1, a left-handed or
+      scaled or sheared rotation.
+
+  >>> rigid_poses([np.eye(4)], ["a"], "x.json")[0].shape
+  (1, 3, 4)
+  """
+  poses, worst = np.empty((len(matrices), 3, 4)), 0.0
+  mended = 0
+  for i, (matrix, name) in enumerate(zip(matrices, names, strict=True)):
+    pose = _matrix(matrix, name, where)
+    rotation, error = _nearest_rotation(pose[:, :3], name, where)
+    mended, worst = mended + (error > _EXACT), max(worst, error)
+    poses[i] = np.concatenate([rotation, pose[:, 3:]], axis=1)
+  warning = f"{where}: {mended} rotations are off by up to {worst:.1e}; the nearest exact ones are used"
+  return poses, [warning] if mended else []
+
+
+def _matrix(matrix: object, name: str, where: object) -> np.ndarray:
+  try:
+    pose = np.asarray(matrix, np.float64)
+  except (TypeError, ValueError) as e:
+    raise BadData(where, f"the pose of {name!r} is no matrix of numbers", "give 4 rows of 4 numbers") from e
+  if pose.shape not in ((3, 4), (4, 4)):
+    raise BadData(where, f"the pose of {name!r} has shape {pose.shape}", "give 4 rows of 4 numbers")
+  if not np.isfinite(pose).all():
+    raise BadData(where, f"the pose of {name!r} is not finite", "correct it or leave the frame out")
+  if pose.shape == (4, 4) and np.abs(pose[3] - (0, 0, 0, 1)).max() > _ROUNDING:
+    raise BadData(where, f"the pose of {name!r} ends with the row {pose[3].tolist()}, not 0 0 0 1",
+                  "give camera-to-world matrices, by rows")
+  return pose[:3]
+
+
+def _nearest_rotation(matrix: np.ndarray, name: str, where: object) -> tuple[np.ndarray, float]:
+  """The rotation nearest to a 3x3 matrix (Frobenius norm), and the largest difference of an entry."""
+  u, singular, vt = np.linalg.svd(matrix)
+  if np.linalg.det(matrix) < 0:
+    raise BadData(where, f"the pose of {name!r} is left-handed (determinant {np.linalg.det(matrix):.3g})",
+                  "negate one axis of the camera, as its convention says (here +x right, +y up, -z ahead)")
+  error = np.abs(u @ vt - matrix).max()
+  if error > _ROUNDING:
+    what = f"scaled by {singular.mean():.4g}" if np.ptp(singular) <= _ROUNDING * singular[0] else "scaled or sheared"
+    raise BadData(where, f"the rotation of {name!r} is {what}", "divide the scale out: columns of unit length, orthogonal")
+  return u @ vt, float(error)
