@@ -71,22 +71,6 @@ def to_world(points: np.ndarray, frame: Frame, rotation: np.ndarray) -> np.ndarr
   return points @ rotation.T * frame.scale + np.asarray(frame.offset)
 
 
-def depth_range(poses: np.ndarray, points: np.ndarray, percentiles: tuple[float, float]) -> tuple[float, float] | None:
-  """Percentiles of the depths of points (m, 3) in front of cameras (n, 3, 4), over the cameras; None without any.
-
-  The nearest of the cameras' lower percentiles and the farthest of the upper ones: one stray point moves neither.
-  """
-  ranges = []
-  for pose in poses:
-    depths = (pose[:, 3] - points) @ pose[:, 2]
-    if len(depths := depths[depths > 0]):
-      ranges.append(np.percentile(depths, percentiles))
-  if not ranges:
-    return None
-  near, far = np.stack(ranges).T
-  return float(near.min()), float(far.max())
-
-
 def focus_point(poses: np.ndarray, where: object = "poses") -> np.ndarray:
   """The point (3,) whose squared distances to all optical axes have the least sum.
 
