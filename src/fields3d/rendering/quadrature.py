@@ -1,7 +1,7 @@
 """The volume rendering integral over sections of rays: what each absorbs, and sums by it.
 
-Everything follows from optical depths: a section of optical depth tau lets exp(-tau) of the light through. This is exact
-where density is constant over a section; with tau = density at the middle times length, it is of second order.
+Everything follows from optical depths: a section of optical depth tau lets exp(-tau) of the light through. This is
+exact where density is constant over a section; with tau = density at the middle times length, it is of second order.
 """
 
 import jax.numpy as jnp

@@ -1,7 +1,7 @@
 """Where along rays samples are placed: stratified, or where a histogram says that something is.
 
-Samplers work in the normalised distance s, 0 at a ray's near end and 1 at its far one; a spacing says how s becomes t. Ends
-of sections increase along the last axis. Nothing here has a gradient: samples are places, not quantities.
+Samplers work in the normalised distance s, 0 at a ray's near end and 1 at its far one; a spacing says how s becomes t.
+Ends of sections increase along the last axis. Nothing here has a gradient: samples are places, not quantities.
 """
 
 from typing import Literal
@@ -39,8 +39,8 @@ def distances(s: Float[Array, "*b k"], near: Float[Array, "*b"], far: Float[Arra
               spacing: Spacing = "linear") -> Float[Array, "*b k"]:
   """Normalised distances as distances t.
 
-  spacing: "linear"; "disparity", equal steps in 1 / t (near must be above 0); "piecewise", equal steps up to t = 1, and in
-    1 / t beyond: nerfacto's for unbounded scenes whose cameras are inside the unit sphere.
+  spacing: "linear"; "disparity", equal steps in 1 / t (near must be above 0); "piecewise", equal steps up to t = 1, and
+    in 1 / t beyond: nerfacto's for unbounded scenes whose cameras are inside the unit sphere.
 
   Source: mip-NeRF 360 (Barron et al. 2022), equation 11; piecewise: Tancik et al. 2023 (nerfstudio), section 4.
 
@@ -53,13 +53,14 @@ def distances(s: Float[Array, "*b k"], near: Float[Array, "*b"], far: Float[Arra
 
 
 def stratified(shape: tuple[int, ...], count: int, key: jax.Array | None) -> Float[Array, "*shape k"]:
-  """Ends of `count` equal sections of [0, 1] for each ray, (*shape, count + 1), the inner ones moved by up to half a section.
+  """Ends of `count` sections of [0, 1] for each ray, (*shape, count + 1): equal ones, all moved by up to half of one.
 
-  The outer ends stay, so that sections cover the ray; the middles of sections visit every place alike.
+  The outer ends stay, so that sections cover the ray; the inner sections' middles visit every place alike, which they
+  would not if each end moved on its own.
 
   key: None leaves the sections equal.
 
-  Source: NeRF (Mildenhall et al. 2020), equation 2 (there one point in each of equal bins).
+  Source: NeRF (Mildenhall et al. 2020), equation 2, with one random number per ray as in nerfacto.
 
   >>> stratified((1,), 4, None).tolist()
   [[0.0, 0.25, 0.5, 0.75, 1.0]]
@@ -67,8 +68,8 @@ def stratified(shape: tuple[int, ...], count: int, key: jax.Array | None) -> Flo
   ends = jnp.linspace(0.0, 1.0, count + 1).reshape((1,) * len(shape) + (-1,))
   if key is None:
     return jnp.broadcast_to(ends, (*shape, count + 1))
-  shift = (jax.random.uniform(key, (*shape, count - 1)) - 0.5) / count
-  return ends + jnp.pad(shift, [(0, 0)] * len(shape) + [(1, 1)])
+  inner = (jnp.arange(count + 1) % count > 0).reshape(ends.shape)
+  return ends + inner * (jax.random.uniform(key, (*shape, 1)) - 0.5) / count
 
 
 def anneal_exponent(step: jax.Array | int, steps: int, slope: float = 10.0) -> Float[Array, ""]:
@@ -85,11 +86,11 @@ def anneal_exponent(step: jax.Array | int, steps: int, slope: float = 10.0) -> F
 
 def importance(s: Float[Array, "*b k"], weights: Float[Array, "*b m"], count: int, key: jax.Array | None,
                padding: float = 1e-5) -> Float[Array, "*b count"]:
-  """Increasing samples of the density that is constant on each section, one in each of `count` equal shares of its mass.
+  """Increasing samples of a density that is constant on each section: one in each of `count` equal shares of its mass.
 
   Args:
     s: ends of sections, one more than weights. weights: mass of each, at least 0.
-    key: None takes the middle of each share; else a uniformly random place in it.
+    key: None takes the middle of each share; else a random place in it, the same in all shares of a ray.
     padding: mass that every section has in any case, so that none is out of reach and an empty ray is sampled evenly.
 
   Source: NeRF (Mildenhall et al. 2020), section 5.2.
@@ -101,7 +102,7 @@ def importance(s: Float[Array, "*b k"], weights: Float[Array, "*b m"], count: in
   cdf = jnp.cumsum(mass, axis=-1)
   cdf = jnp.pad(cdf / cdf[..., -1:], [(0, 0)] * (cdf.ndim - 1) + [(1, 0)])
   place = jnp.arange(count, dtype=jnp.float32).reshape((1,) * (cdf.ndim - 1) + (-1,))
-  shift = 0.5 if key is None else jax.random.uniform(key, (*cdf.shape[:-1], count))
+  shift = 0.5 if key is None else jax.random.uniform(key, (*cdf.shape[:-1], 1))
   return _inverse_cdf((place + shift) / count, cdf, jax.lax.stop_gradient(s))
 
 
@@ -116,6 +117,7 @@ def resample(s: Float[Array, "*b k"], weights: Float[Array, "*b m"], count: int,
   >>> resample(jnp.array([0.0, 1.0]), jnp.ones(1), 4, None).tolist()
   [0.0, 0.25, 0.5, 0.75, 1.0]
   """
+  s = jax.lax.stop_gradient(s)
   centers = importance(s, weights, count, key, padding)
   middles = (centers[..., 1:] + centers[..., :-1]) / 2
   first = jnp.maximum(2 * centers[..., :1] - middles[..., :1], s[..., :1])
@@ -126,7 +128,7 @@ def resample(s: Float[Array, "*b k"], weights: Float[Array, "*b m"], count: int,
 def _inverse_cdf(u: Float[Array, "*b n"], cdf: Float[Array, "*b k"], s: Float[Array, "*b k"]) -> Float[Array, "*b n"]:
   """Where the piecewise linear cdf (0 to 1, at s) takes the values u.
 
-  Comparing all pairs beats a binary search's chain of gathers on every device for the few hundred sections that rays have.
+  Comparing all pairs beats a binary search's chain of gathers for the few hundred sections that rays have.
   """
   index = jnp.sum(cdf[..., None, 1:-1] <= u[..., None], axis=-1)
   at = lambda values, i: jnp.take_along_axis(values, i, axis=-1, mode="promise_in_bounds")
