@@ -2,12 +2,15 @@
 
 mesh: what the file holds, and what becomes of it once mended (repeated faces, orientation...). run: its config, its
 last metrics, its checkpoints. checkpoint: every file against the manifest's sha256; PATH is one step, a directory of
-steps, or a run. A damaged checkpoint ends with exit code 65, and so does a mesh with warnings if --strict is given.
+steps, or a run. cameras: the cameras of a scene (transforms*.json, poses_bounds.npy, COLMAP), in the model frame, with a
+picture of their frusta and doubts about their convention. A damaged checkpoint ends with exit code 65, and so do a mesh
+or cameras with warnings if --strict is given.
 
 examples:
   fields3d inspect mesh bunny.obj
   fields3d inspect mesh bunny.obj --json | python -m json.tool
   fields3d inspect checkpoint runs/quickstart
+  fields3d inspect cameras captures/garden --out garden.png
 """
 
 import argparse
@@ -18,23 +21,29 @@ from typing import Any
 
 from fields3d.core.errors import BadData, MissingInput
 
-HELP = "look into a mesh, a run or a checkpoint"
+HELP = "look into a mesh, a run, a checkpoint or a scene's cameras"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-  parser.add_argument("kind", choices=("mesh", "run", "checkpoint"), help="what PATH is")
-  parser.add_argument("path", type=pathlib.Path, metavar="PATH", help="a mesh file, a run directory, or a checkpoint")
+  parser.add_argument("kind", choices=("mesh", "run", "checkpoint", "cameras"), help="what PATH is")
+  parser.add_argument("path", type=pathlib.Path, metavar="PATH", help="a mesh file, a run directory, a checkpoint, or a scene's folder")
   parser.add_argument("--json", action="store_true", help="print one JSON object")
-  parser.add_argument("--strict", action="store_true", help="mesh: warnings are faults")
+  parser.add_argument("--strict", action="store_true", help="mesh, cameras: warnings are faults")
+  parser.add_argument("--all", action="store_true", help="cameras: a row for each, not for each group of equal ones")
+  parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path("cameras.png"),
+                      help="cameras: the picture's file, .png, .svg or .pdf (default: cameras.png)")
 
 
 def run(args: argparse.Namespace) -> int:
-  look = {"mesh": _mesh, "run": _run, "checkpoint": _checkpoint}[args.kind]
-  found = look(args.path, args.strict)
+  if args.kind == "cameras":
+    found = _cameras(args.path, args.strict, args.out)
+  else:
+    found = {"mesh": _mesh, "run": _run, "checkpoint": _checkpoint}[args.kind](args.path, args.strict)
   if args.json:
     print(json.dumps(found, indent=2, allow_nan=False))
   else:
-    {"mesh": _print_mesh, "run": _print_run, "checkpoint": _print_checkpoint}[args.kind](found)
+    {"mesh": _print_mesh, "run": _print_run, "checkpoint": _print_checkpoint,
+     "cameras": _print_every_camera if args.all else _print_cameras}[args.kind](found)
   damaged = [step for step in found.get("steps", []) if step["problems"]] if args.kind == "checkpoint" else []
   if damaged:
     raise BadData(args.path, f"{len(damaged)} of {len(found['steps'])} checkpoints are damaged",
@@ -124,6 +133,50 @@ def _print_checkpoint(found: Mapping[str, Any]) -> None:
     print(f"checkpoint {entry['step']}: {'sound' if not entry['problems'] else 'damaged'}")
     for problem in entry["problems"]:
       print(f"  {problem}")
+
+
+def _cameras(path: pathlib.Path, strict: bool, out: pathlib.Path) -> dict[str, Any]:
+  """The cameras of a scene, by group and each, warnings and doubts; the picture is written."""
+  import numpy as np
+
+  from fields3d.data.scene_files import kind_of, open_scene
+  from fields3d.data.scene_frame import to_world
+  from fields3d.evaluation.cameras import camera_groups, camera_rows, convention_doubts, draw_cameras, placement_doubts
+  kind = kind_of(path)
+  scene = open_scene(path, kind)
+  poses = np.array([view.camera.pose for group in scene.views.values() for view in group])
+  rotation = np.eye(3) if scene.rotation is None else np.array(scene.rotation)
+  in_file = np.concatenate([rotation @ poses[:, :, :3], to_world(poses[:, :, 3], scene.frame, rotation)[..., None]], 2)
+  doubts = convention_doubts(in_file) + placement_doubts(poses, None if scene.ndc else scene.bounds)
+  if strict and (doubts or scene.warnings):
+    raise BadData(path, [*doubts, *scene.warnings][0], "correct it, or leave --strict out")
+  draw_cameras(out, scene.views, None if scene.ndc else scene.bounds)
+  return {"path": str(path), "kind": kind, "protocol": dict(scene.protocol), "near": scene.near, "far": scene.far,
+          "groups": camera_groups(scene.views), "cameras": camera_rows(scene.views), "warnings": list(scene.warnings),
+          "doubts": doubts, "picture": str(out)}
+
+
+def _print_cameras(found: Mapping[str, Any]) -> None:
+  _print_camera_table(found, found["groups"])
+
+
+def _print_every_camera(found: Mapping[str, Any]) -> None:
+  _print_camera_table(found, found["cameras"])
+
+
+def _print_camera_table(found: Mapping[str, Any], rows: list[Mapping[str, Any]]) -> None:
+  from rich.table import Table
+  table = Table(*rows[0])
+  for row in rows:
+    table.add_row(*(" ".join(f"{v:.4g}" if isinstance(v, float) else str(v) for v in value)
+                    if isinstance(value, list) else str(value) for value in row.values()))
+  _show(f"{found['path']}: {found['kind']}, {found['protocol']['split']}, near {found['near']:.4g}, far {found['far']:.4g}",
+        table)
+  for warning in found["warnings"]:
+    print(f"warning: {warning}")
+  for doubt in found["doubts"]:
+    print(f"doubtful: {doubt}")
+  print(f"picture: {found['picture']}")
 
 
 def _flat(config: Mapping[str, Any], path: str = ""):

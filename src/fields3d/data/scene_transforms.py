@@ -9,11 +9,11 @@ import itertools
 import os
 import pathlib
 from collections.abc import Mapping, Sequence
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
 
-from fields3d.core.config import Count, Positive
+from fields3d.core.config import Count, Positive, Range
 from fields3d.core.errors import BadData, MissingInput
 from fields3d.core.types import Camera, Frame, View
 from fields3d.data.images import area_average, nearest_sample, read_depth, read_image, read_mask
@@ -22,6 +22,7 @@ from fields3d.data.scene_frame import Centre, Mode, normalise, to_model
 from fields3d.data.transforms_json import Posed, TransformsFile, find_file, read_transforms
 from fields3d.geometry.cameras import resized, valid_pixels
 
+HoldEvery = Annotated[int, Range(ge=2)]
 SPLITS = ("train", "val", "test")
 Z_UP = np.array([[1.0, 0.0, 0.0], [0.0, 0.0, -1.0], [0.0, 1.0, 0.0]])  # the model's axes (columns) in a world with +z up
 _NEAR, _FAR = 0.05, 1e3  # nerfacto's, in a frame whose cameras are in the unit ball
@@ -53,13 +54,13 @@ def load_blender(path: str | os.PathLike, width: Count | None = None, box: Posit
 
 
 def load_transforms(path: str | os.PathLike, width: Count | None = None, box: Positive | None = None,
-                    orientation: Mode = "up", centre: Centre = "cameras", test_every: Count = 8,
+                    orientation: Mode = "up", centre: Centre = "cameras", hold_every: HoldEvery = 8,
                     background: Literal["white", "black", "none"] = "none", skip_missing: bool = False,
                     depth_unit: Positive | None = None) -> Scene:
   """A scene of instant-ngp's or nerfstudio's kind.
 
   The split is the file's own: one file per split, or `train_filenames`, `val_filenames` and `test_filenames`; otherwise
-  every `test_every`-th image by name, from the first, is held out.
+  every `hold_every`-th image by name, from the first, is held out.
 
   Args:
     path: the folder, or its transforms.json. width: of the images that are learned from (area average); None keeps
@@ -83,13 +84,12 @@ def load_transforms(path: str | os.PathLike, width: Count | None = None, box: Po
   else:
     file = read_transforms(root / "transforms.json" if given.is_dir() else given, root, skip_missing)
     read = {"all": file}
-    frames, word = _split(file, root, test_every)
+    frames, word = _split(file, root, hold_every)
   first = next(iter(read.values()))
   content, warnings = first.content, _warnings(read.values())
   everything = list(itertools.chain(*frames.values()))
   poses = np.stack([frame.camera.pose for frame in everything])
   frame = Frame((0.0, 0.0, 0.0), box) if box else _ngp_box(content, first.path)
-  normalise(poses, where=first.path, mode="none")  # refuses cameras that are all at one point
   placed = _boxed(frame) if frame else _around_cameras(poses, orientation, centre, first.path)
   if depth_unit is None:
     depth_unit = _number(content, "depth_unit_scale_factor", 1e-3, first.path)
@@ -124,8 +124,8 @@ def _split(file: TransformsFile, root: pathlib.Path, every: int) -> tuple[dict[s
   listed = {split: file.content[f"{split}_filenames"] for split in SPLITS if f"{split}_filenames" in file.content}
   if not listed:
     ordered = sorted(file.frames, key=lambda frame: frame.name)
-    held = ordered[::every]
-    return {"train": [f for f in ordered if f not in held], "val": [], "test": held}, f"every {every}th held out"
+    kept = [frame for i, frame in enumerate(ordered) if i % every]
+    return {"train": kept, "val": [], "test": ordered[::every]}, f"every {every}th held out"
   by_path, frames = {frame.image: frame for frame in file.frames}, {split: [] for split in SPLITS}
   for split, names in listed.items():
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
@@ -182,12 +182,11 @@ def _scene(root: pathlib.Path, frames: Mapping[str, Sequence[Posed]], placed: _P
            background: str, split: str, warnings: list[str], reach: tuple[float, float] | None,
            depth_unit: float = 1e-3) -> Scene:
   """The scene in the model frame. reach: near and far there; None takes what the box and the cameras allow."""
-  if sum(map(len, frames.values())) < 2:
-    raise BadData(root, "one frame only", "give photographs from several places")
+  everything = list(itertools.chain(*frames.values()))
+  normalise(np.stack([frame.camera.pose for frame in everything]), mode="none", where=root)  # refuses a single place
   views = {name: [_view(frame, placed, width, depth_unit, warnings) for frame in group]
            for name, group in frames.items()}
   cameras = [view.camera for group in views.values() for view in group]
-  everything = list(itertools.chain(*frames.values()))
   if reach is None:
     farthest = max(float(np.linalg.norm(camera.pose[:, 3])) for camera in cameras) + 3**0.5
     reach = (_NEAR, farthest if placed.bounded else _FAR)
