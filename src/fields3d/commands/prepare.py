@@ -1,26 +1,30 @@
-"""Prepare shapes for training: validate, mend, normalise, sign, sample; cached by content, parallel, resumable.
+"""Prepare shapes for training (validate, mend, normalise, sign, sample), or find the cameras of photographs.
 
 SOURCE is a mesh file (OBJ PLY STL OFF GLB glTF), a folder of them, a pack (a folder with <name>.npz and <name>.csv), or
-DeepSDF's sample files. A killed run goes on where it was when the same command is run again. DIR then holds the shapes,
-quality.csv (what was accepted, warned of or rejected, and why), summary.json and index.json; train on it with
-`data = dict(name="prepared", path=DIR)`.
+DeepSDF's sample files. What is made is cached by content, in parallel; a killed run goes on where it was when the same
+command is run again. DIR then holds the shapes, quality.csv (what was accepted, warned of or rejected, and why),
+summary.json and index.json; train on it with `data = dict(name="prepared", path=DIR)`.
+
+A folder that holds photographs (PNG, JPEG, WebP, BMP) and no shape becomes a scene instead: pycolmap (pip install
+'fields3d[colmap]') finds the cameras, and DIR holds images/ (upright), sparse/0 and what --downscale asks for.
 
 examples:
   fields3d prepare models/ --out prepared/models
   fields3d prepare teapot.obj --out prepared/teapot --sign=winding --samples 250000
+  fields3d prepare photographs/ --out captures/garden --downscale 2,4
 """
 
 import argparse
 import pathlib
 
 from fields3d.commands import options
-from fields3d.core.errors import BadData, CannotWrite, UsageFault
+from fields3d.core.errors import BadData, CannotWrite, MissingInput, UsageFault
 
-HELP = "validate, normalise and sample meshes for training"
+HELP = "validate, normalise and sample meshes for training; find the cameras of photographs"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-  parser.add_argument("source", metavar="SOURCE", help="a mesh, a folder of meshes, a pack, or DeepSDF's samples")
+  parser.add_argument("source", metavar="SOURCE", help="a mesh, a folder of meshes, a pack, DeepSDF's samples, or a folder of photographs")
   parser.add_argument("--out", required=True, metavar="DIR", help="the folder to write to")
   parser.add_argument("--format", choices=("fields3d", "deepsdf"), default="fields3d",
                       help="fields3d: our entries; deepsdf: also DeepSDF's own files beside them")
@@ -37,7 +41,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
   parser.add_argument("--sdf-sign", choices=("check", "negative-inside", "positive-inside"), default="check",
                       help="the sign convention of sample files; check rejects what looks inverted")
   parser.add_argument("--workers", type=options.positive_int, metavar="N", help="processes (default: all cores)")
-  parser.add_argument("--seed", type=options.seed, default=0, metavar="S", help="of the samples (default 0)")
+  parser.add_argument("--seed", type=options.seed, default=0, metavar="S", help="of all that is random (default 0)")
+  photographs = parser.add_argument_group("photographs")
+  photographs.add_argument("--matching", choices=("exhaustive", "sequential"), default="exhaustive",
+                           help="compare all pairs, or the neighbours by name, as of a film's frames")
+  photographs.add_argument("--camera-model", default="SIMPLE_RADIAL", metavar="MODEL",
+                           help="COLMAP's name of the lens model (default SIMPLE_RADIAL)")
+  photographs.add_argument("--downscale", type=options.indices, default=(), metavar="K,...",
+                           help="write copies at 1/K of the size too, to images_K/")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -48,7 +59,13 @@ def run(args: argparse.Namespace) -> int:
   from fields3d.data.quality import TABLE, write_report
   from fields3d.data.sources import find_sources
 
-  sources = _choose(find_sources(args.source, args.sdf_sign), args)
+  try:
+    sources = find_sources(args.source, args.sdf_sign)
+  except MissingInput:
+    if not (folder := _photographs(args.source)):
+      raise
+    return _find_cameras(folder, args)
+  sources = _choose(sources, args)
   if args.format == "deepsdf" and not args.samples:
     raise UsageFault("--samples", "0 leaves nothing to write in DeepSDF's format", "give at least 1")
   root = pathlib.Path(args.out)
@@ -67,6 +84,42 @@ def run(args: argparse.Namespace) -> int:
   if not accepted:
     raise BadData(args.source, rows[0].reasons[0] if len(rows) == 1 else "every shape was rejected",
                   "" if len(rows) == 1 else f"see {root / TABLE}")
+  return 0
+
+
+def _photographs(source: str) -> pathlib.Path | None:
+  """The folder of photographs that a folder without shapes is or holds."""
+  from fields3d.data.photographs import list_photographs
+  folders = pathlib.Path(source) / "images", pathlib.Path(source)
+  return next((folder for folder in folders if list_photographs(folder)), None)
+
+
+def _find_cameras(folder: pathlib.Path, args: argparse.Namespace) -> int:
+  import rich.console
+
+  from fields3d.core.errors import nearest
+  from fields3d.data.colmap_files import MODELS
+  from fields3d.data.structure_from_motion import reconstruct
+  models = [name for name, _ in MODELS.values()]
+  if args.camera_model not in models:
+    raise UsageFault("--camera-model", f"unknown model {args.camera_model!r}", nearest(args.camera_model, models))
+  if any(k < 2 for k in args.downscale):
+    raise UsageFault("--downscale", "a factor below 2 makes no smaller copy", "give factors such as 2,4,8")
+  out = pathlib.Path(args.out)
+  with rich.console.Console(stderr=True).status("") as status:
+    found = reconstruct(folder, out, matching=args.matching, camera_model=args.camera_model, reductions=args.downscale,
+                        threads=args.workers, seed=args.seed, progress=status.update)
+  model, num = found.model, len(found.model.images)
+  for number, camera in model.cameras.items():
+    used = sum(image.camera == number for image in model.images)
+    print(f"camera {number}: {camera.model} {camera.size[0]}x{camera.size[1]}, {used} photographs: "
+          + " ".join(f"{value:.5g}" for value in camera.params))
+  others = f"; {found.num_models - 1} smaller models beside it" if found.num_models > 1 else ""
+  print(f"{num} of {found.num_photographs} photographs registered, {len(model.points)} points, mean reprojection error "
+        f"{model.errors.mean():.3f} pixels{others}; the scene is {out}")
+  if num < found.num_photographs / 2:
+    raise BadData(folder, f"only {num} of {found.num_photographs} photographs are registered",
+                  "take more of them between those that are not, or try --matching exhaustive")
   return 0
 
 
