@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from fields3d.evaluation.aggregate import summarise
-from fields3d.evaluation.results import Metric, ShapeRow
+from fields3d.evaluation.results import Metric, Row
 
 
 def metric(name, value, better, floor=0.1):
@@ -13,11 +13,11 @@ def metric(name, value, better, floor=0.1):
 
 def row(index, distance, score, baseline=None):
   made = lambda d, s: (metric("chamfer", d, "lower"), metric("iou", s, "higher", 1.0))
-  return ShapeRow(f"shape-{index}", "a", index, "ok", made(distance, score), made(*baseline) if baseline else ())
+  return Row(f"shape-{index}", "a", index, "ok", made(distance, score), made(*baseline) if baseline else ())
 
 
 def failed(index):
-  return ShapeRow("bad", "a", index, "empty", (metric("chamfer", None, "lower"), metric("iou", 0.0, "higher", 1.0)))
+  return Row("bad", "a", index, "empty", (metric("chamfer", None, "lower"), metric("iou", 0.0, "higher", 1.0)))
 
 
 def by_name(metrics, subject="prediction"):

@@ -18,7 +18,7 @@ from fields3d.evaluation import report
 from fields3d.evaluation.geometry import compare
 from fields3d.evaluation.preview import write_previews
 from fields3d.evaluation.report import evaluation_dir, render_page, write_report
-from fields3d.evaluation.results import Evaluation, ShapeRow
+from fields3d.evaluation.results import Evaluation, Row
 
 EVIL = '"><img src=x onerror=alert(1)></script><script>alert(2)</script>\u2028'
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
@@ -39,8 +39,8 @@ def run(tmp_path):
   files = write_previews(sphere(0.8), sphere(0.9), out, "0000_a", 16, 100)
   failed = write_previews(None, sphere(0.9), out, "0001_b", 16, 100)
   nothing = compare(None, sphere(0.9), points=200, iou_points=200)
-  rows = [ShapeRow(EVIL, EVIL, 0, "ok", metrics, (), {"vertices": 162, "watertight": True}, files),
-          ShapeRow("b", "ball", 1, "no zero crossing", nothing, (), {}, failed)]
+  rows = [Row(EVIL, EVIL, 0, "ok", metrics, (), {"vertices": 162, "watertight": True}, files),
+          Row("b", "ball", 1, "no zero crossing", nothing, (), {}, failed)]
   lines = [json.dumps({"step": i, "loss": 1 / (i + 1), EVIL: 1.0}) + "\n" for i in range(9)]
   (tmp_path / "metrics.jsonl").write_text("".join(lines))
   settings = {"seed": 3, "note": EVIL}

@@ -2,20 +2,23 @@
 
 Writes eval/STEP.json (every figure with its interval, floor, seed and protocol), the meshes and pictures under
 eval/STEP/, and report.html, which opens from disk. Prints the table of results and the paths. The same run, step and
-seed give the same figures.
+seed give the same figures. --curve N also measures the PSNR of N views at every checkpoint that the run has kept
+(train.keep_every), against the seconds of training: eval/curve.json.
 
 examples:
   fields3d evaluate runs/quickstart
   fields3d evaluate runs/quickstart --step 2000 --seed 1
+  fields3d evaluate runs/mic --curve 20
 """
 
 import argparse
 import pathlib
 import re
 import shlex
+import statistics
 from collections.abc import Mapping
 
-from fields3d.commands.options import existing_dir, non_negative_int, seed
+from fields3d.commands.options import existing_dir, non_negative_int, positive_int, seed
 from fields3d.core.errors import UsageFault, from_os_error
 
 HELP = "measure a trained run, and write its report"
@@ -29,6 +32,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                       help="checkpoint to measure (default: the newest sound one)")
   parser.add_argument("--seed", type=seed, metavar="S",
                       help="of points and intervals (default: each evaluator's own)")
+  parser.add_argument("--curve", type=positive_int, metavar="N",
+                      help="measure N views at every kept checkpoint too (default: no curve)")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -37,9 +42,12 @@ def run(args: argparse.Namespace) -> int:
   from fields3d.core import strict_json
   from fields3d.evaluation.report import write_report
   from fields3d.training.logging import environment
-  if not read_run_config(args.workdir)["config"].get("evals"):
+  sections = read_run_config(args.workdir)["config"].get("evals")
+  if not sections:
     raise UsageFault(args.workdir, "its config names no evaluators (evals is empty)",
                      "add a section to evals and train")
+  if args.curve:
+    _curve(args, sections)
   opened = open_run(args.workdir, args.step)
   evaluations, command = _evaluate(opened, args.seed), _command(args)
   place = {key: value for key, value in environment().items() if key != "command"}
@@ -53,6 +61,17 @@ def run(args: argparse.Namespace) -> int:
                         environment=shown)
   _print(opened.step, evaluations, args.workdir, json_path, report)
   return 0
+
+
+def _curve(args: argparse.Namespace, sections: Mapping) -> None:
+  """Measures, prints and writes PSNR against training time; the report reads the file."""
+  from fields3d.commands.curve import measure_curve, print_curve
+  from fields3d.core import strict_json
+  from fields3d.evaluation.report_views import CURVE_FILE
+  record = measure_curve(args.workdir, sections, args.curve, args.seed)
+  (args.workdir / CURVE_FILE).parent.mkdir(exist_ok=True)
+  strict_json.write(args.workdir / CURVE_FILE, record | {"command": _command(args)})
+  print_curve(record)
 
 
 def _evaluate(opened, chosen: int | None) -> dict:
@@ -83,7 +102,9 @@ def _make_empty(directory: pathlib.Path) -> None:
 
 def _command(args: argparse.Namespace) -> str:
   words = ["fields3d", "evaluate", str(args.workdir)]
-  words += ["--step", str(args.step)] * (args.step is not None) + ["--seed", str(args.seed)] * (args.seed is not None)
+  for name in ("step", "seed", "curve"):
+    value = getattr(args, name)
+    words += [f"--{name}", str(value)] * (value is not None)
   return shlex.join(words)
 
 
@@ -101,10 +122,12 @@ def _print(step: int, evaluations: Mapping, workdir: pathlib.Path, json_path: pa
     print_metrics(f"{workdir.name}, step {step}: {section}", evaluation.metrics)
     for line in evaluation.warnings:
       print(f"warning: {line}")
+    if times := [row.facts["render_ms"] for row in evaluation.rows if "render_ms" in row.facts]:
+      print(f"rendering: {statistics.median(times):.0f} ms a frame (median of {len(times)})")
     here = evaluation_dir(workdir, step, section)
     meshes += [here / row.files["mesh"] for row in evaluation.rows if "mesh" in row.files]
   if len(meshes) <= _LISTED:
-    print(*meshes, sep="\n")
+    print(*meshes, sep="\n", end="\n" * bool(meshes))
   else:
     print(f"{len(meshes)} meshes under {workdir / 'eval' / str(step)}, the first {meshes[0]}")
   print(json_path, report, sep="\n")

@@ -95,5 +95,13 @@ def existing_file(text: str) -> pathlib.Path:
   return path
 
 
+def existing_path(text: str) -> pathlib.Path:
+  """A file or directory that is there, else `MissingInput`."""
+  path = pathlib.Path(text)
+  if not path.exists():
+    raise MissingInput(text, "no such file or directory", "give one that exists")
+  return path
+
+
 def _short(text: str) -> str:
   return repr(text if len(text) <= 40 else text[:37] + "...")

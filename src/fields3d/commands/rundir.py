@@ -2,7 +2,7 @@
 
 import dataclasses
 import pathlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import jax
 
@@ -34,6 +34,11 @@ def open_run(workdir: str | pathlib.Path, step: int | None = None) -> Run:
   Raises:
     MissingInput: no run or no checkpoint there. BadData: no sound checkpoint.
   """
+  return next(open_steps(workdir, [step]))
+
+
+def open_steps(workdir: str | pathlib.Path, wanted: Sequence[int | None]) -> Iterator[Run]:
+  """Yields the run at each of several steps: the same data and task, and programs compiled once. See `open_run`."""
   workdir = pathlib.Path(workdir)
   config = read_run_config(workdir)["config"]
   dataset = build_dataset(config)
@@ -42,9 +47,10 @@ def open_run(workdir: str | pathlib.Path, step: int | None = None) -> Run:
   place = jax.sharding.SingleDeviceSharding(jax.devices()[0])
   shapes = jax.eval_shape(lambda key: init_state(task, optimisers, key), jax.random.key(0))
   abstract = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=place), shapes)
-  with Checkpoints(workdir / "checkpoints") as checkpoints:
-    found = checkpoints.restore({"state": abstract}, step=step)
-  if found is None:
-    raise MissingInput(workdir / "checkpoints", "holds no finished checkpoint", "let the train command reach its first")
-  step, tree = found
-  return Run(workdir, config, dataset, task, tree["state"], step, bind(task, tree["state"]))
+  for step in wanted:
+    with Checkpoints(workdir / "checkpoints") as checkpoints:
+      found = checkpoints.restore({"state": abstract}, step=step)
+    if found is None:
+      raise MissingInput(workdir / "checkpoints", "holds no finished checkpoint", "let the train command reach its first")
+    step, tree = found
+    yield Run(workdir, config, dataset, task, tree["state"], step, bind(task, tree["state"]))

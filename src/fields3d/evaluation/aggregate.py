@@ -1,21 +1,21 @@
-"""From one row per shape to figures over the set: means and medians, their intervals, and paired comparisons."""
+"""From one row per shape or view to figures over the set: means, medians, intervals, paired comparisons."""
 
 import dataclasses
 from collections.abc import Sequence
 
 import numpy as np
 
-from fields3d.evaluation.results import Metric, ShapeRow, Subject
+from fields3d.evaluation.results import Metric, Row, Subject
 from fields3d.evaluation.statistics import bootstrap_interval
 
 STATISTICS = {"mean": np.mean, "median": np.median}
 
 
-def summarise(rows: Sequence[ShapeRow], seed: int) -> list[Metric]:
-  """Every metric over the shapes: "<metric>/mean" and "/median", of the prediction, the baseline, the improvement.
+def summarise(rows: Sequence[Row], seed: int, unit: str = "shape") -> list[Metric]:
+  """Every metric over the rows: "<metric>/mean" and "/median", of the prediction, the baseline, the improvement.
 
-  A shape without a value (a failed one has no distances) is left out of that metric, and n says so. A set of one
-  shape gives that shape's own metrics, with intervals over its points.
+  A row without a value (a failed shape has no distances) is left out of that metric, and n says so. A set of one row
+  gives that row's own metrics (a shape's have intervals over its points). unit: what a row is.
   """
   if len(rows) == 1:
     return [*rows[0].metrics, *(dataclasses.replace(m, subject="nearest_training_shape") for m in rows[0].baseline)]
@@ -23,12 +23,12 @@ def summarise(rows: Sequence[ShapeRow], seed: int) -> list[Metric]:
   for k, metric in enumerate(rows[0].metrics):
     floors = [row.metrics[k].floor for row in rows]
     ours = _values([row.metrics[k] for row in rows])
-    out += _over_shapes(metric, ours, floors, "prediction", seed)
+    out += _over_rows(metric, ours, floors, "prediction", seed, unit)
     if all(row.baseline for row in rows):
       theirs = _values([row.baseline[k] for row in rows])
-      out += _over_shapes(metric, theirs, floors, "nearest_training_shape", seed)
+      out += _over_rows(metric, theirs, floors, "nearest_training_shape", seed, unit)
       gain = theirs - ours if metric.better == "lower" else ours - theirs
-      out += _over_shapes(dataclasses.replace(metric, better="higher"), gain, [], "improvement", seed)
+      out += _over_rows(dataclasses.replace(metric, better="higher"), gain, [], "improvement", seed, unit)
   return out
 
 
@@ -37,8 +37,9 @@ def _values(metrics: Sequence[Metric]) -> np.ndarray:
   return np.array([np.nan if metric.value is None else metric.value for metric in metrics], np.float64)
 
 
-def _over_shapes(metric: Metric, values: np.ndarray, floors: Sequence[float], subject: Subject,
-                 seed: int) -> list[Metric]:
+def _over_rows(metric: Metric, values: np.ndarray, floors: Sequence[float | None], subject: Subject, seed: int,
+               unit: str) -> list[Metric]:
+  floors = [floor for floor in floors if floor is not None]
   known = values[~np.isnan(values)]
   out = []
   for name, statistic in STATISTICS.items():
@@ -47,5 +48,5 @@ def _over_shapes(metric: Metric, values: np.ndarray, floors: Sequence[float], su
     out.append(dataclasses.replace(
         metric, name=f"{metric.name}/{name}", value=float(statistic(known)) if len(known) else None, low=low, high=high,
         n=len(known), seed=seed, floor=float(statistic(floors)) if len(floors) else None, subject=subject,
-        protocol=f"{metric.protocol}; over {len(known)} of {len(values)} shapes, BCa bootstrap over shapes"))
+        protocol=f"{metric.protocol}; over {len(known)} of {len(values)} {unit}s, BCa bootstrap over {unit}s"))
   return out

@@ -31,7 +31,7 @@ class Chart {
     Object.assign(this, {figure, series});
     this.positive = series.value.every((v) => v > 0);
     this.svg = element("svg", {viewBox: `0 0 ${CHART.width} ${CHART.height}`, tabindex: 0, role: "img", "aria-label":
-      `${series.name}: from ${short(series.value[0])} to ${short(series.value.at(-1))} over ${series.step.at(-1)} steps`}, figure);
+      `${series.name}: from ${short(series.value[0])} to ${short(series.value.at(-1))} over ${series.step.at(-1)} ${series.unit}s`}, figure);
     this.readout = figure.querySelector("output");
     this.svg.addEventListener("pointermove", (e) => {
       const box = this.svg.getBoundingClientRect();
@@ -81,7 +81,7 @@ class Chart {
     this.mark.setAttribute("visibility", i < 0 ? "hidden" : "visible");
     this.at = i < 0 ? undefined : i;
     const shown = i < 0 ? last : i;
-    this.readout.textContent = `${short(value[shown])} at step ${step[shown].toLocaleString("en")}`;
+    this.readout.textContent = `${short(value[shown])} at ${this.series.unit} ${step[shown].toLocaleString("en")}`;
     if (i < 0) return;
     const [line, dot] = this.mark.children;
     line.setAttribute("x1", this.x(step[i]));

@@ -14,14 +14,16 @@ _NOT_CURVES = ("step", "time")
 
 @dataclasses.dataclass(frozen=True)
 class Series:
-  """A scalar over the run: step (n,) and value (n,), by rising step."""
+  """A scalar over the run: step (n,), in steps or another `unit`, and value (n,), by rising step."""
   name: str
   step: np.ndarray
   value: np.ndarray
+  unit: str = "step"
 
   def to_json(self) -> dict:
     """Plain values; seven digits are enough to look at."""
-    return {"name": self.name, "step": self.step.tolist(), "value": [float(f"{v:.7g}") for v in self.value]}
+    return {"name": self.name, "unit": self.unit, "step": self.step.tolist(),
+            "value": [float(f"{v:.7g}") for v in self.value]}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,4 +79,4 @@ def thin(series: Series, num: int) -> Series:
   for part in np.array_split(np.arange(n), num // 2 - 1):
     kept |= {int(part[np.argmin(series.value[part])]), int(part[np.argmax(series.value[part])])}
   index = np.array(sorted(kept))
-  return Series(series.name, series.step[index], series.value[index])
+  return dataclasses.replace(series, step=series.step[index], value=series.value[index])

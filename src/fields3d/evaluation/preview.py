@@ -19,7 +19,7 @@ def write_previews(mesh: Mesh | None, truth: Mesh, out_dir: pathlib.Path, stem: 
     size: pixels of a picture's side. faces: at most about so many triangles in a preview.
 
   Returns:
-    kind -> file name in `out_dir`, as in `ShapeRow.files`.
+    kind -> file name in `out_dir`, as in `Row.files`.
   """
   box = joint_box(truth) if mesh is None else joint_box(mesh, truth)
   files = {}

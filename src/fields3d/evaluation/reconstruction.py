@@ -16,7 +16,7 @@ from fields3d.core.types import Field, Mesh, Shape
 from fields3d.evaluation.aggregate import summarise
 from fields3d.evaluation.geometry import MEASURES, compare, evaluate, match
 from fields3d.evaluation.preview import write_previews
-from fields3d.evaluation.results import Evaluation, EvaluationInput, Evaluator, ShapeRow
+from fields3d.evaluation.results import Evaluation, EvaluationInput, Evaluator, Row
 from fields3d.extraction.export import export
 from fields3d.extraction.sparse import extract
 from fields3d.geometry.meshes import inspect_mesh, sample_surface
@@ -137,7 +137,7 @@ class Retrieval:
 
 
 def _row(shape: Shape, index: int, mesh: Mesh | None, status: str, out_dir: pathlib.Path, seconds: float,
-         measure: Callable, nearest: Retrieval | None, picture: int, preview_faces: int) -> ShapeRow:
+         measure: Callable, nearest: Retrieval | None, picture: int, preview_faces: int) -> Row:
   stem = file_stem(index, shape.name)
   truth = shape.mesh()
   facts = {"seconds": round(seconds, 3), "truth_watertight": inspect_mesh(truth).watertight}
@@ -148,13 +148,13 @@ def _row(shape: Shape, index: int, mesh: Mesh | None, status: str, out_dir: path
     baseline = measure(truth, retrieved.mesh(), shape, index)
   if mesh is None:
     files = write_previews(None, truth, out_dir, stem, picture, preview_faces)
-    return ShapeRow(shape.name, shape.label, index, status, measure(truth, None, shape, index), baseline, facts, files)
+    return Row(shape.name, shape.label, index, status, measure(truth, None, shape, index), baseline, facts, files)
   report = inspect_mesh(mesh)
   facts |= {"vertices": len(mesh.vertices), "faces": len(mesh.faces), "watertight": report.watertight,
             "components": report.components}
   export(mesh, out_dir / f"{stem}.glb", name=shape.name, frame=shape.frame)
   files = {"mesh": f"{stem}.glb"} | write_previews(mesh, truth, out_dir, stem, picture, preview_faces)
-  return ShapeRow(shape.name, shape.label, index, status, measure(truth, mesh, shape, index), baseline, facts, files)
+  return Row(shape.name, shape.label, index, status, measure(truth, mesh, shape, index), baseline, facts, files)
 
 
 def file_stem(index: int, name: str) -> str:
@@ -166,7 +166,7 @@ def file_stem(index: int, name: str) -> str:
   return f"{index:04d}_{re.sub(r'[^A-Za-z0-9-]+', '_', name).strip('_')[:60]}".rstrip("_")
 
 
-def _warnings(rows: Sequence[ShapeRow]) -> list[str]:
+def _warnings(rows: Sequence[Row]) -> list[str]:
   def told(what, found):
     names = ", ".join(row.name for row in found[:5]) + (", ..." if len(found) > 5 else "")
     return [f"{len(found)} of {len(rows)} shapes {what}: {names}"] if found else []

@@ -8,20 +8,18 @@ import base64
 import hashlib
 import html
 import importlib.resources
-import io
 import json
 import pathlib
 import string
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from PIL import Image
-
 from fields3d.core.errors import from_os_error
-from fields3d.core.strict_json import replace
+from fields3d.core.strict_json import read, replace
 from fields3d.evaluation.curves import read_curves
-from fields3d.evaluation.report_tables import cards, metric_table, number, shape_table, words
-from fields3d.evaluation.results import Evaluation, ShapeRow
+from fields3d.evaluation.report_tables import cards, metric_table, number, row_table, words
+from fields3d.evaluation.report_views import CURVE_FILE, curve_series, curve_table, embedded, view_pictures
+from fields3d.evaluation.results import Evaluation, Row
 
 MODEL_BYTES = 10 << 20  # Of base64 text, for all models of the page.
 NUM_PICTURED = 300  # Shapes whose pictures are shown.
@@ -62,16 +60,19 @@ def render_page(workdir: pathlib.Path, step: int, evaluations: Mapping[str, Eval
   viewer, curves_js, style, template = map(_resource, ("viewer.js", "curves.js", "report.css", "report.html"))
   models = _Models()
   gallery = _gallery(workdir, step, evaluations, models)
-  curves = read_curves(workdir / "metrics.jsonl")
+  curves, curve = read_curves(workdir / "metrics.jsonl"), workdir / CURVE_FILE
+  quality = read(curve) if curve.is_file() else None
+  series = curve_series(quality) + curves.series
   warned = [line for e in evaluations.values() for line in e.warnings] + models.warnings() + curves.warnings
   return string.Template(template).substitute(
       policy="default-src 'none'; img-src data:; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; "
              f"script-src {_csp_hash(viewer)} {_csp_hash(curves_js)}",
       title=html.escape(workdir.resolve().name), style=style, summary=_summary(step, evaluations, environment),
       command=html.escape(command), warnings=_warnings(warned), cards="".join(map(cards, evaluations.values())),
-      gallery=gallery, tables="".join(_tables(section, e) for section, e in evaluations.items()),
-      curves=_curves([s.name for s in curves.series]), record=_record(config, environment, evaluations, curves.notes),
-      payload=models.elements() + _json_element("curves", [s.to_json() for s in curves.series]),
+      gallery=gallery, curves=curve_table(quality) + _curves([s.name for s in series]),
+      tables="".join(_tables(section, e) for section, e in evaluations.items()),
+      record=_record(config, environment, evaluations, curves.notes),
+      payload=models.elements() + _json_element("curves", [s.to_json() for s in series]),
       viewer_script=viewer, curves_script=curves_js)
 
 
@@ -116,8 +117,10 @@ def _json_element(name: str, value: Any) -> str:
 
 
 def _summary(step: int, evaluations: Mapping[str, Evaluation], environment: Mapping[str, Any]) -> str:
-  shapes = sum(len(e.rows) for e in evaluations.values())
-  facts = [f"Step {step:,}", f"{shapes} shape{'s' * (shapes != 1)}"]
+  facts = [f"Step {step:,}"]
+  for unit in dict.fromkeys(e.unit for e in evaluations.values()):
+    num = sum(len(e.rows) for e in evaluations.values() if e.unit == unit)
+    facts.append(f"{num} {unit}{'s' * (num != 1)}")
   git, cpu, devices = (environment.get(key) or {} for key in ("git", "cpu", "devices"))
   if git.get("commit"):
     facts.append(f"commit {git['commit'][:10]}" + " with changes" * bool(git.get("dirty")))
@@ -136,6 +139,15 @@ def _warnings(lines: Sequence[str]) -> str:
 
 
 def _gallery(workdir: pathlib.Path, step: int, evaluations: Mapping[str, Evaluation], models: _Models) -> str:
+  """What can be seen: shapes with a viewer for them all, then the views of each section."""
+  shapes = {section: e for section, e in evaluations.items() if e.unit == "shape"}
+  parts = [_shape_gallery(workdir, step, shapes, models)] * bool(shapes)
+  parts += [view_pictures(section, evaluation_dir(workdir, step, section), e.rows)
+            for section, e in evaluations.items() if e.unit == "view"]
+  return "".join(parts)
+
+
+def _shape_gallery(workdir: pathlib.Path, step: int, evaluations: Mapping[str, Evaluation], models: _Models) -> str:
   groups = []
   for section, evaluation in evaluations.items():
     here = evaluation_dir(workdir, step, section)
@@ -161,7 +173,7 @@ def _gallery(workdir: pathlib.Path, step: int, evaluations: Mapping[str, Evaluat
 </div></section>"""
 
 
-def _shape(here: pathlib.Path, row: ShapeRow, models: _Models) -> str:
+def _shape(here: pathlib.Path, row: Row, models: _Models) -> str:
   """A card with the pair of pictures; a button if the viewer has the shape."""
   files = row.files
   name, score = html.escape(row.name), next((m for m in row.metrics if m.name == "volumetric_iou"), None)
@@ -180,12 +192,7 @@ def _shape(here: pathlib.Path, row: ShapeRow, models: _Models) -> str:
 def _picture(here: pathlib.Path, file: str | None, text: str, name: str, status: str) -> str:
   if file is None:
     return f'<span class="none">{html.escape(status)}</span>'
-  with Image.open(here / file) as picture:
-    packed = io.BytesIO()
-    picture.save(packed, "WEBP", quality=86)
-  data = base64.b64encode(packed.getvalue()).decode()
-  return (f'<span><img src="data:image/webp;base64,{data}" width="{picture.width}" height="{picture.height}" '
-          f'alt="{name}, {text}"></span>')
+  return f'<span>{embedded(here / file, f"{name}, {text}")}</span>'
 
 
 def _tables(section: str, evaluation: Evaluation) -> str:
@@ -193,9 +200,9 @@ def _tables(section: str, evaluation: Evaluation) -> str:
   about = ", ".join(f"{key} {words(value)}" for key, value in evaluation.settings.items() if value is not None)
   return f"""<section aria-labelledby="metrics-{name}"><h2 id="metrics-{name}">Metrics: {name}</h2>
 <p class="lead">{html.escape(about)}</p>
-{metric_table(evaluation.metrics)}
-<h3>By shape</h3>
-{shape_table(evaluation.rows)}</section>"""
+{metric_table(evaluation.metrics, evaluation.unit)}
+<h3>By {evaluation.unit}</h3>
+{row_table(evaluation.rows, evaluation.unit)}</section>"""
 
 
 def _curves(names: Sequence[str]) -> str:

@@ -1,15 +1,18 @@
-"""The report's figures as HTML: headline cards, the metric table with its ranges, the table by shape."""
+"""The report's figures as HTML: headline cards, the metric table with its ranges, the table by shape or view."""
 
 import html
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from fields3d.evaluation.results import Evaluation, Metric, ShapeRow
+from fields3d.evaluation.results import Evaluation, Metric, Row, bare
 
 HEADLINES = {"volumetric_iou": "Volumetric IoU", "chamfer_mean_unsquared": "Chamfer, mean unsquared",
-             "chamfer_deepsdf": "Chamfer, DeepSDF convention", "normal_consistency": "Normal consistency"}
-_FACTS = ("vertices", "faces", "watertight", "components", "seconds", "nearest_training_shape")
+             "chamfer_deepsdf": "Chamfer, DeepSDF convention", "normal_consistency": "Normal consistency",
+             "psnr": "PSNR, dB", "ssim_gauss11_range1": "SSIM",
+             "lpips_alex_v0.1": "LPIPS, AlexNet v0.1"}
+_FACTS = ("vertices", "faces", "watertight", "components", "seconds", "nearest_training_shape", "render_ms")
+_LABELS = {"shape": "Label", "view": "Size"}
 
 
 def number(value: float | None) -> str:
@@ -45,18 +48,20 @@ def cards(evaluation: Evaluation) -> str:
   """The headline figures of the prediction."""
   out = []
   for key, title in HEADLINES.items():
-    metric = next((m for m in evaluation.metrics if m.subject == "prediction" and m.name in (key, f"{key}/mean")), None)
+    own = (m for m in evaluation.metrics if m.subject == "prediction")
+    metric = next((m for m in own if bare(m.name) in (key, f"{key}/mean")), None)
     if metric is None:
       continue
     rest = "floor" if metric.better == "lower" else "ceiling"
-    unit = "shapes" if "/" in metric.name else "points"
+    unit = f"{evaluation.unit}s" if "/" in metric.name else {"shape": "points", "view": "view"}[evaluation.unit]
+    beside = "" if metric.floor is None else f"{rest} {number(metric.floor)} · "
     out.append(f'<div class="card"><h3>{title}</h3><div class="value">{number(metric.value)}</div>'
                f"<p>95% {interval(metric) or 'interval: none'}</p>"
-               f"<p>{rest} {number(metric.floor)} · {metric.n:,} {unit}</p></div>")
+               f"<p>{beside}{metric.n:,} {unit}</p></div>")
   return f'<div class="cards">{"".join(out)}</div>' if out else ""
 
 
-def metric_table(metrics: Sequence[Metric]) -> str:
+def metric_table(metrics: Sequence[Metric], unit: str = "shape") -> str:
   """By metric, with its protocol: value [interval], floor, range; baseline and improvement where there are any."""
   rows: dict[str, dict[str, Metric]] = {}
   for metric in metrics:
@@ -72,7 +77,7 @@ def metric_table(metrics: Sequence[Metric]) -> str:
     if kind != group:
       group = kind
       body.append(_group(kind, metric, len(heads)))
-    body.append(_metric_row(statistic or "this shape", metric, row, compared, gained))
+    body.append(_metric_row(statistic or f"this {unit}", metric, row, compared, gained))
   head = "".join(f'<th scope="col">{h}</th>' for h in heads)
   return (f'<div class="scroll"><table class="metrics"><thead><tr>{head}</tr></thead><tbody>{"".join(body)}</tbody>'
           f'</table></div><p class="legend">{_legend(compared)}</p>')
@@ -127,19 +132,19 @@ def _range(row: Mapping[str, Metric]) -> str:
   return f'<svg class="range" viewBox="0 0 150 22" aria-hidden="true">{"".join(parts)}</svg>'
 
 
-def shape_table(rows: Sequence[ShapeRow]) -> str:
-  """One row a shape; a click on a heading sorts. Intervals and floors show on hovering."""
+def row_table(rows: Sequence[Row], unit: str = "shape") -> str:
+  """One row a shape or view; a click on a heading sorts. Intervals and floors show on hovering."""
   names = next(([m.name for m in row.metrics] for row in rows if row.metrics), [])
   facts = [key for key in _FACTS if any(key in row.facts for row in rows)]
-  heads = ["Shape", "Label", "Status", *names, *(fact.replace("_", " ") for fact in facts)]
+  heads = [unit.capitalize(), _LABELS[unit], "Status", *names, *(fact.replace("_", " ") for fact in facts)]
   head = "".join(f'<th scope="col"{" class=text" * (i < 3)}><button type="button">{html.escape(h)}</button></th>'
                  for i, h in enumerate(heads))
-  body = "".join(_shape_row(row, names, facts) for row in rows)
+  body = "".join(_row(row, names, facts) for row in rows)
   return ('<div class="scroll tall"><table data-sortable>'
           f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>")
 
 
-def _shape_row(row: ShapeRow, names: Sequence[str], facts: Sequence[str]) -> str:
+def _row(row: Row, names: Sequence[str], facts: Sequence[str]) -> str:
   by_name = {metric.name: metric for metric in row.metrics}
   cells = [f"<td>{html.escape(row.name)}</td>",
            *(f"<td class=text>{html.escape(text)}</td>" for text in (row.label, row.status))]

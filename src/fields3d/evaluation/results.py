@@ -2,6 +2,7 @@
 
 import dataclasses
 import pathlib
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
@@ -14,11 +15,13 @@ Subject = Literal["prediction", "nearest_training_shape", "improvement"]
 class Metric:
   """One figure with what is needed to judge it.
 
-  name: the convention is part of it; over a set of shapes it ends in "/mean" or "/median".
+  name: the convention is part of it, of images the protocol in brackets too; over a set it ends in "/mean" or
+    "/median".
   value: None where it is undefined (no distance leads to an empty prediction).
   low, high: its 95% bootstrap interval; None where there is none (see the protocol).
-  n: how many independent things the interval rests on: shapes of a set, or points of one shape.
-  floor: the same metric of the truth against itself, sampled anew: no method measures better than this, on average.
+  n: how many independent things the interval rests on: shapes or views of a set, or points of one shape.
+  floor: the same metric of the truth against itself, sampled anew: no method measures better than this, on average;
+    None where the truth is not sampled.
   better: which way is better.
   protocol: everything else that somebody needs to measure the same.
   subject: what was measured: the prediction, a baseline, or the prediction's improvement on it (positive is better).
@@ -35,14 +38,25 @@ class Metric:
   subject: Subject = "prediction"
 
 
-@dataclasses.dataclass(frozen=True)
-class ShapeRow:
-  """One shape's results.
+def bare(name: str) -> str:
+  """A metric's name without the protocol in brackets.
 
-  status: "ok", or why there is no mesh.
-  metrics: over the shape's points, the same for every row. baseline: of the baseline, empty without one.
+  >>> bare("psnr [mic test 200x200, white, sRGB]/mean")
+  'psnr/mean'
+  """
+  return re.sub(r" \[.*\]", "", name)
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+  """One shape's or one view's results.
+
+  status: "ok", or why there is no mesh or no image.
+  metrics: over the shape's points or the view's pixels, the same for every row. baseline: of the baseline, empty
+    without one.
   facts: of the extracted mesh and the work (vertices, faces, watertight, components, seconds, baseline's name...).
-  files: kind ("mesh", "picture", "truth_picture", "preview", "truth_preview") -> path relative to `out_dir`.
+  files: kind -> path relative to `out_dir`. Of shapes: "mesh", "picture", "truth_picture", "preview",
+    "truth_preview"; of views: "prediction", "comparison".
   """
   name: str
   label: str
@@ -70,20 +84,21 @@ class EvaluationInput:
 
 @dataclasses.dataclass(frozen=True)
 class Evaluation:
-  """What an evaluator found. settings: its own arguments, for the record."""
+  """What an evaluator found. settings: its own arguments, for the record. unit: what a row is."""
   name: str
   metrics: Sequence[Metric]
-  rows: Sequence[ShapeRow]
+  rows: Sequence[Row]
   warnings: Sequence[str] = ()
   settings: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+  unit: Literal["shape", "view"] = "shape"
 
   def to_json(self) -> dict[str, Any]:
-    """As plain values. A shape's metrics leave out what they share with the set's: protocol, seed, better."""
+    """As plain values. A row's metrics leave out what they share with the set's: protocol, seed, better."""
     def brief(metrics):
       return {m.name: {"value": m.value, "low": m.low, "high": m.high, "floor": m.floor, "n": m.n} for m in metrics}
 
     rows = [{**vars(row), "metrics": brief(row.metrics), "baseline": brief(row.baseline)} for row in self.rows]
-    return {"name": self.name, "settings": dict(self.settings), "warnings": list(self.warnings),
+    return {"name": self.name, "unit": self.unit, "settings": dict(self.settings), "warnings": list(self.warnings),
             "metrics": [dataclasses.asdict(metric) for metric in self.metrics], "rows": rows}
 
 

@@ -1,0 +1,184 @@
+"""Views of a scene rendered and held against their photographs: PSNR, SSIM, LPIPS, and pictures with error maps."""
+
+import contextlib
+import dataclasses
+import pathlib
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, Literal
+
+import numpy as np
+from PIL import Image
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from fields3d.core.config import Count, Index
+from fields3d.core.errors import UsageFault
+from fields3d.core.task import lookup
+from fields3d.core.types import View
+from fields3d.evaluation.image_set import FIGURES, choose_figures, landmarks, measure, summarise_images, warnings_of
+from fields3d.evaluation.reconstruction import file_stem
+from fields3d.evaluation.results import Evaluation, EvaluationInput, Evaluator, Row
+from fields3d.rendering.images import TILE, render_camera
+
+BACKGROUNDS = {"white": 1.0, "black": 0.0}
+ERROR_SCALE = 0.1  # The mean absolute error of a pixel's channels that an error map shows brightest.
+
+
+def views(split: Literal["train", "val", "test"] = "test",
+          metrics: tuple[Literal["psnr", "ssim", "lpips"], ...] = FIGURES, supersample: Count = 1,
+          max_views: Count | None = None, background: Literal["white", "black"] | None = None, tile: Count = TILE,
+          pictures: Index = 8, lpips_weights: str | None = None, seed: Index = 0) -> Evaluator:
+  """Evaluates the images that the task's predict function "render" makes of a split's cameras.
+
+  The rendered image, in floating point and clipped to [0, 1], is held against the photograph composited on the same
+  background. Neither is rounded to 8 bits.
+
+  Args:
+    split: whose views. max_views: so many of them, evenly spread; all when None.
+    metrics: which figures. lpips_weights: see `lpips.find_weights`; LPIPS is left out, with a warning, where the
+      weights are in none of the usual places.
+    supersample: k x k rays a pixel. tile: rays a call.
+    background: of photograph and prediction; the dataset's own when None.
+    pictures: comparisons (prediction, truth, error) of so many first views and of the worst, median and best; 0 writes
+      no files, and else every view's prediction is written too.
+    seed: of the intervals; `EvaluationInput.seed` replaces it.
+  """
+  settings = dict(locals())
+
+  def run(inputs: EvaluationInput) -> Evaluation:
+    chosen = seed if inputs.seed is None else inputs.seed
+    every, info = inputs.dataset.views(split), inputs.dataset.info
+    if not len(every):
+      raise UsageFault("evals.views.split", f"the dataset has no {split!r} views", "name a split that it has")
+    render, pair = lookup(inputs.predict, "render", "evals.views"), Compositor(info, background)
+    figures, warnings = choose_figures(metrics, lpips_weights)
+    index, rows = spread(len(every), max_views), []
+    with _progress(len(index)) as advance:
+      for i in index:
+        view, begin = every[i], time.perf_counter()
+        out = render_camera(render, view.camera, info, supersample=supersample, tile=tile)
+        seconds = time.perf_counter() - begin
+        prediction = pair.prediction(out)
+        mask = None if view.mask is None else view.mask()
+        status, found = measure(prediction, pair.truth(view), mask, figures, chosen)
+        rows.append(Row(view.name, "{}x{}".format(*view.camera.size), int(i), status, found, (),
+                        {"render_ms": round(1000 * seconds, 1)}, _write_prediction(prediction, inputs.out_dir, view, i)
+                        if pictures else {}))
+        advance(seconds)
+    if pictures:
+      rows = _with_comparisons(rows, every, pair, pictures, inputs.out_dir)
+    protocol = describe(info, split, every, index, pair.background, supersample)
+    return Evaluation("views", summarise_images(rows, protocol, chosen), rows, warnings + warnings_of(rows),
+                      settings | {"seed": chosen}, "view")
+
+  return run
+
+
+def spread(num: int, most: int | None) -> np.ndarray:
+  """The indices of at most `most` of `num` views, evenly spread, the first among them.
+
+  >>> spread(200, 4).tolist(), spread(3, None).tolist()
+  ([0, 50, 100, 150], [0, 1, 2])
+  """
+  kept = num if most is None else min(most, num)
+  return np.arange(kept) * num // kept
+
+
+class Compositor:
+  """Photographs and renderings as (h, w, 3) float32 images in [0, 1] on one background.
+
+  Args:
+    info: the dataset's facts; "background" is what renderings and photographs stand on: "white", "black" or "none".
+    background: to put both on instead.
+
+  Raises:
+    UsageFault: the dataset's photographs have no background to replace.
+  """
+
+  def __init__(self, info: Mapping[str, Any], background: str | None = None):
+    own = info["background"]
+    self.background = background or own
+    if self.background != own and own not in BACKGROUNDS:
+      raise UsageFault("evals.views.background", "the dataset's photographs have none to replace", "leave it out")
+    self._change = BACKGROUNDS.get(self.background, 0.0) - BACKGROUNDS.get(own, 0.0)
+
+  def prediction(self, out: Mapping[str, np.ndarray]) -> np.ndarray:
+    """Of `render_camera`'s output; what is not finite stays so."""
+    return np.clip(out["rgb"] + (1 - out["opacity"][..., None]) * np.float32(self._change), 0, 1)
+
+  def truth(self, view: View) -> np.ndarray:
+    """Of the photograph."""
+    return composite(view.pixels(), self.background)
+
+
+def composite(pixels: np.ndarray, background: str) -> np.ndarray:
+  """Premultiplied pixels (h, w, 4) uint16 on "white" or "black" ("none": as they are) -> (h, w, 3) float32 in [0, 1]."""
+  pixels = pixels.astype(np.float32) / np.float32(65535)
+  return pixels[..., :3] + (1 - pixels[..., 3:]) * np.float32(BACKGROUNDS.get(background, 0.0))
+
+
+def describe(info: Mapping[str, Any], split: str, every: Sequence[View], index: np.ndarray, background: str,
+             supersample: int) -> str:
+  """The words that belong to every figure: scene, split, resolution, background, colour space, what else differs."""
+  said = {"scene": "", "resolution": "", "colors": "sRGB", **info.get("protocol", {})}
+  sizes = {"{}x{}".format(*every[i].camera.size) for i in index}
+  own = sizes.pop() if len(sizes) == 1 else "mixed sizes"
+  resolution = said["resolution"] if own in said["resolution"] else f"{own} {said['resolution']}".strip()
+  named = ("scene", "resolution", "background", "colors")
+  others = [text for key, text in said.items() if key not in named and text != split]
+  words = [" ".join(filter(None, (said["scene"], split, resolution))),
+           "opaque" if background == "none" else background, said["colors"], *others,
+           *[f"{supersample}x{supersample} rays a pixel rendered"] * (supersample > 1),
+           *[f"{len(index)} of {len(every)} views"] * (len(index) < len(every))]
+  return ", ".join(words)
+
+
+@contextlib.contextmanager
+def _progress(total: int) -> Iterator[Callable[[float], None]]:
+  """Yields (seconds of a frame) -> None, which shows that one more view is done, with the rate and the time left."""
+  console = Console(stderr=True)
+  columns = (MofNCompleteColumn(), TextColumn("views"), BarColumn(), TextColumn("{task.description}"),
+             TimeRemainingColumn())
+  with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+    task = bar.add_task("", total=total)
+    yield lambda seconds: bar.update(task, advance=1, description=f"{1000 * seconds:.0f} ms a frame")
+
+
+def _write_prediction(prediction: np.ndarray, out_dir: pathlib.Path, view: View, index: int) -> dict[str, str]:
+  name = f"{file_stem(index, view.name)}.png"
+  Image.fromarray(eight_bits(prediction)).save(out_dir / name)
+  return {"prediction": name}
+
+
+def _with_comparisons(rows: Sequence[Row], every: Sequence[View], pair: Compositor, num: int,
+                      out_dir: pathlib.Path) -> list[Row]:
+  """The rows, the first `num` and the landmarks with a comparison written."""
+  shown = {row.index for row in (*rows[:num], *landmarks(rows).values())}
+  out = []
+  for row in rows:
+    if row.index in shown:
+      with Image.open(out_dir / row.files["prediction"]) as picture:
+        prediction = np.asarray(picture)
+      name = row.files["prediction"].removesuffix(".png") + ".comparison.png"
+      truth = eight_bits(pair.truth(every[row.index]))
+      Image.fromarray(np.concatenate([prediction, truth, error_map(prediction, truth)], axis=1)).save(out_dir / name)
+      row = dataclasses.replace(row, files={**row.files, "comparison": name})
+    out.append(row)
+  return out
+
+
+def eight_bits(image: np.ndarray) -> np.ndarray:
+  """An image in [0, 1] as uint8, rounded; black where it is not finite.
+
+  >>> eight_bits(np.array([0.0, 0.5, 1.0, np.nan])).tolist()
+  [0, 128, 255, 0]
+  """
+  return np.rint(255 * np.where(np.isfinite(image), image, 0)).astype(np.uint8)
+
+
+def error_map(image: np.ndarray, truth: np.ndarray) -> np.ndarray:
+  """The mean absolute error over channels (h, w, 3) uint8 -> colours (h, w, 3) uint8, yellow at `ERROR_SCALE`."""
+  from matplotlib import colormaps
+  error = np.abs(image.astype(np.float32) - truth).mean(-1) / (255 * ERROR_SCALE)
+  return colormaps["inferno"](np.clip(error, 0, 1), bytes=True)[..., :3]
