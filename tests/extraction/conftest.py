@@ -1,10 +1,17 @@
 """What the extraction tests share: a mesh's soundness counted from its edges, and random closed fields."""
 
+import json
+import os
+import pathlib
+import shutil
+import subprocess
+
 import numpy as np
 import pytest
 import scipy.sparse
 import scipy.sparse.csgraph
 
+ROOT = pathlib.Path(__file__).resolve().parents[2]
 
 def _defects(mesh) -> list[str]:
   """Everything that keeps a mesh from being a closed, oriented 2-manifold without degenerate faces."""
@@ -71,3 +78,21 @@ def volume():
 @pytest.fixture
 def random_values():
   return _random_values
+
+
+@pytest.fixture(scope="module")
+def validate():
+  """folder of GLBs -> the Khronos validator's report."""
+  home = pathlib.Path(os.environ.get("FIELDS3D_GLTF_VALIDATOR", ROOT / ".cache" / "gltf-validator"))
+  if shutil.which("node") is None:
+    pytest.skip("node is not installed: GLBs are not validated")
+  if not (home / "node_modules" / "gltf-validator").is_dir():
+    pytest.skip(f"no gltf-validator in {home}: run make validator, or set FIELDS3D_GLTF_VALIDATOR")
+  script = pathlib.Path(__file__).with_name("validate_glb.mjs")
+
+  def run(folder):
+    done = subprocess.run(["node", script, home, folder], check=False, capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+  return run

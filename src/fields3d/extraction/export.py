@@ -1,4 +1,4 @@
-"""Meshes as files: GLB (the default), PLY and OBJ, each written whole or not at all."""
+"""Meshes as files: GLB (the default), PLY and OBJ, each written whole or not at all; textures with GLB and OBJ."""
 
 import json
 import os
@@ -11,6 +11,7 @@ from fields3d.core.errors import BadData, UsageFault, from_os_error, nearest
 from fields3d.core.strict_json import replace
 from fields3d.core.types import Frame, Mesh
 from fields3d.extraction.gltf import IDENTITY, glb_bytes, vertex_normals
+from fields3d.extraction.texture import Texture
 from fields3d.version import __version__
 
 
@@ -32,16 +33,24 @@ def ply_bytes(mesh: Mesh, name: str, frame: Frame = IDENTITY, extras: Mapping | 
   return "\n".join(header).encode() + rows.tobytes() + faces.tobytes()
 
 
-def obj_bytes(mesh: Mesh, name: str, frame: Frame = IDENTITY, extras: Mapping | None = None) -> bytes:
-  """The OBJ of a mesh in the world frame; colours as three more numbers a vertex, in [0, 1] sRGB, as viewers read."""
+def obj_bytes(mesh: Mesh, name: str, frame: Frame = IDENTITY, extras: Mapping | None = None,
+              uv: np.ndarray | None = None, material: str = "") -> bytes:
+  """The OBJ of a mesh in the world frame; colours as three more numbers a vertex, in [0, 1] sRGB, as viewers read.
+
+  Args:
+    uv: (v, 2) coordinates of the texture of `material`.mtl, from its upper left corner (OBJ counts from the lower left).
+  """
   columns, line = [_world(mesh, frame)], "v %.12g %.12g %.12g"
   if mesh.colors is not None:
     columns, line = [*columns, mesh.colors / 255], line + " %.4f %.4f %.4f"
   rows = np.concatenate(columns, axis=1)
-  title = json.dumps(name)[1:-1].replace(" ", "_")
-  text = [*(f"# {line}" for line in _remarks(name, extras)), f"o {title}",
-          "\n".join([line] * len(rows)) % tuple(rows.reshape(-1).tolist()),
-          "\n".join(["f %d %d %d"] * len(mesh.faces)) % tuple((mesh.faces + 1).reshape(-1).tolist()), ""]
+  title, corners, face = json.dumps(name)[1:-1].replace(" ", "_"), mesh.faces + 1, "f %d %d %d"
+  text = [*(f"# {line}" for line in _remarks(name, extras)), *([] if uv is None else [f"mtllib {material}.mtl"]),
+          f"o {title}", "\n".join([line] * len(rows)) % tuple(rows.reshape(-1).tolist())]
+  if uv is not None:
+    text += ["\n".join(["vt %.7f %.7f"] * len(uv)) % tuple((uv * (1, -1) + (0, 1)).reshape(-1).tolist()), "usemtl field"]
+    corners, face = np.repeat(corners, 2, axis=1), "f %d/%d %d/%d %d/%d"
+  text += ["\n".join([face] * len(corners)) % tuple(corners.reshape(-1).tolist()), ""]
   return "\n".join(text).encode()
 
 
@@ -49,7 +58,7 @@ FORMATS: Mapping[str, Callable] = {"glb": glb_bytes, "ply": ply_bytes, "obj": ob
 
 
 def export(mesh: Mesh, path: str | os.PathLike, format: str = "glb", name: str = "", *, frame: Frame = IDENTITY,
-           extras: Mapping | None = None) -> pathlib.Path:
+           extras: Mapping | None = None, texture: Texture | None = None) -> pathlib.Path:
   """Writes a mesh in the world frame, +Y up, and returns the file's path, which gets the format's ending.
 
   The same mesh gives the same bytes. The file appears complete or not at all.
@@ -58,13 +67,16 @@ def export(mesh: Mesh, path: str | os.PathLike, format: str = "glb", name: str =
     name: of the object in the file; the file's stem if empty.
     frame: takes the mesh to the world: world = normalised * scale + offset.
     extras: JSON-able facts to keep with the mesh, such as where it comes from.
+    texture: goes into a GLB; beside an OBJ as a PNG and an MTL of its name; a PLY has none.
 
   Raises:
-    UsageFault: an unknown format. BadData: a mesh without faces, or not finite, or extras that are not JSON.
+    UsageFault: an unknown format, or a texture for a PLY. BadData: a mesh without faces, or not finite, or extras that are not JSON.
     CannotWrite, IOFault: the file cannot be written.
   """
   if format not in FORMATS:
     raise UsageFault("--format", f"unknown format {format!r}", nearest(format, FORMATS))
+  if texture is not None and format == "ply":
+    raise UsageFault("--format", "a ply file holds no texture", "use glb or obj")
   path = pathlib.Path(path)
   path = path if path.suffix == f".{format}" else path.with_name(f"{path.name}.{format}")
   if not len(mesh.faces):
@@ -74,16 +86,30 @@ def export(mesh: Mesh, path: str | os.PathLike, format: str = "glb", name: str =
     raise BadData(path, f"{count} vertex coordinates are not finite: nothing is written")
   if mesh.faces.min() < 0 or mesh.faces.max() >= len(mesh.vertices):
     raise BadData(path, f"face indices reach beyond the {len(mesh.vertices)} vertices: nothing is written")
+  beside = {}
   try:
-    data = FORMATS[format](mesh, name or path.stem, frame, extras)
+    data = FORMATS[format](mesh, name or path.stem, frame, extras, *_textured(texture, format, path.stem, beside))
   except (TypeError, ValueError) as error:
     raise BadData(path, f"its extras are no JSON: {error}", "give finite numbers, strings, lists, dicts") from error
   try:
     path.parent.mkdir(parents=True, exist_ok=True)
+    for ending, content in beside.items():
+      replace(path.with_suffix(ending), content)
     replace(path, data)
   except OSError as error:
     raise from_os_error(error, path) from error
   return path
+
+
+def _textured(texture: Texture | None, format: str, stem: str, beside: dict[str, bytes]) -> tuple:
+  """What a format's function is told of a texture; files that go beside the mesh are added to `beside`, by ending."""
+  if texture is None:
+    return ()
+  if format == "glb":
+    return texture.uv, texture.png()
+  beside[".png"] = texture.png()
+  beside[".mtl"] = f"newmtl field\nKa 0 0 0\nKd 1 1 1\nillum 0\nmap_Kd {stem}.png\n".encode()
+  return texture.uv, stem
 
 
 def _world(mesh: Mesh, frame: Frame) -> np.ndarray:

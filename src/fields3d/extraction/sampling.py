@@ -45,6 +45,13 @@ def vertex_colors(fn: Callable, vertices: np.ndarray, chunk: int = CHUNK) -> np.
   return np.rint(255 * np.clip(colors, 0, 1)).astype(np.uint8)
 
 
+def surface_colors(fn: Callable, points: np.ndarray, normals: np.ndarray, chunk: int = CHUNK) -> np.ndarray:
+  """Colours (n, 3) uint8 on a surface, from fn: (points (n, 3), outward normals (n, 3), made unit) -> sRGB in [0, 1]."""
+  unit = normals / np.maximum(np.linalg.norm(normals, axis=-1, keepdims=True), 1e-12)
+  both = np.concatenate([points, unit], axis=1)
+  return vertex_colors(lambda rows: fn(rows[:, :3], rows[:, 3:]), both, chunk)
+
+
 class Samples:
   """The values of a field at some nodes of a grid, sorted by the nodes' keys; a node is evaluated once.
 

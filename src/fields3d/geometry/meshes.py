@@ -178,13 +178,13 @@ def components(mesh: Mesh) -> tuple[int, np.ndarray]:
   return topology.face_components(topology.edges(group[mesh.faces]))
 
 
-def keep_largest(mesh: Mesh) -> Mesh:
-  """The component of the largest area."""
-  num, label = components(mesh)
-  if num <= 1:
+def keep_largest(mesh: Mesh, num: int = 1) -> Mesh:
+  """The `num` components of the largest areas."""
+  total, label = components(mesh)
+  if total <= num:
     return mesh
-  area = np.bincount(label, face_areas(mesh), num)
-  return compact(mesh, mesh.faces[label == np.argmax(area)])
+  area = np.bincount(label, face_areas(mesh), total)
+  return compact(mesh, mesh.faces[np.isin(label, np.argsort(-area, kind="stable")[:num])])
 
 
 def normalise(mesh: Mesh, to: Literal["unit_sphere", "unit_box"] = "unit_sphere",
