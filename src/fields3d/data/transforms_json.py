@@ -98,7 +98,7 @@ def read_camera(fields: Mapping[str, Any], size: tuple[int, int], pose: np.ndarr
     return value
 
   width, height = number("w", size[0]), number("h", size[1])
-  if not (width >= 1 and height >= 1) or abs(width * size[1] / (height * size[0]) - 1) > 2 / min(size):
+  if not (width >= 1 and height >= 1) or _misfit(width, height, *size) >= 1:
     raise BadData(where, f"w x h = {width} x {height}, the image has {size[0]} x {size[1]}",
                   "give the intrinsics of this image; only a uniform scaling can be mended")
   width, height = int(width), int(height)
@@ -113,6 +113,11 @@ def read_camera(fields: Mapping[str, Any], size: tuple[int, int], pose: np.ndarr
   if min(intrinsics[:2]) <= 0:
     raise BadData(where, f"a focal length of {min(intrinsics[:2]):g} pixels", "correct fl_x, fl_y or camera_angle_x")
   return Camera(model, (width, height), intrinsics, distortion, pose)
+
+
+def _misfit(width: float, height: float, image_width: int, image_height: int) -> float:
+  """Pixels of the image by which it is no scaled copy of width x height: below 1 where rounding alone made it so."""
+  return min(abs(image_width * height / width - image_height), abs(image_height * width / height - image_width))
 
 
 def _focal(angle: float | None, size: int) -> float | None:

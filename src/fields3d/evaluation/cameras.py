@@ -2,17 +2,19 @@
 
 import dataclasses
 import os
+import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from fields3d.core.errors import from_os_error
+from fields3d.core.errors import UsageFault, from_os_error, nearest
 from fields3d.core.types import Camera, View
 from fields3d.geometry.cameras import unproject
 
 _CONVERGING = 1e-2  # least mean squared sine between axes for which their common point means something
 _GOOD, _POOR = 0.85, 0.5  # mean cosines between where a camera looks and where that point lies
+_ALIKE = 0.03  # differences of such cosines that decide nothing: then the commoner mistake is named
 _COLORS = {"train": "tab:blue", "val": "tab:green", "test": "tab:red"}
 _CAVEAT = "right as it is if the cameras look outwards from one place"
 _AXES = {"+z": (2, 1, "negate the 2nd and 3rd columns of the matrices (y and z): they are OpenCV's, +z ahead"),
@@ -45,7 +47,8 @@ def convention_doubts(poses: np.ndarray) -> list[str]:
 
   A guess, from cameras that look at something together. The cameras are read anew, as if a matrix were OpenCV's, or
   another axis looked ahead, or it mapped the world to the camera; where one of these makes all of them look at one point
-  and the reading given does not, that one is named. Nothing can be said of cameras that all look one way.
+  and the reading given does not, that one is named. Nothing can be said of cameras that all look one way, and on a ring
+  of one height their up directions meet as well as their optical axes.
 
   Args:
     poses: (n, 3, 4) in the file's own world, camera to world, -z ahead as read.
@@ -64,12 +67,13 @@ def convention_doubts(poses: np.ndarray) -> list[str]:
   readings += [(f"world-to-camera matrices, {word}", remedy, gaze(centres, sign * inverse[:, :, 2]))
                for word, sign, remedy in (("-z ahead", -1, "invert them"),
                                           ("+z ahead", 1, "invert them and negate their 2nd and 3rd columns"))]
-  readings = [(word, remedy, found) for word, remedy, found in readings if found is not None]
-  word, remedy, best = max(readings, key=lambda reading: reading[2].cosine, default=("", "", None))
-  if best is None or best.cosine < _GOOD:
+  readings = [(word, remedy, found.cosine) for word, remedy, found in readings if found is not None]
+  best = max((cosine for _, _, cosine in readings), default=-1.0)
+  if best < _GOOD:
     return []
+  word, remedy, cosine = next(reading for reading in readings if reading[2] > best - _ALIKE)
   now = "point nowhere in common" if given is None else f"look at their common point with a mean cosine {given.cosine:.2f}"
-  return [f"the cameras {now}; read as {word}, with {best.cosine:.2f}: {remedy} ({_CAVEAT})"]
+  return [f"the cameras {now}; read as {word}, with {cosine:.2f}: {remedy} ({_CAVEAT})"]
 
 
 def placement_doubts(poses: np.ndarray, bounds: float | None) -> list[str]:
@@ -121,7 +125,7 @@ def draw_cameras(path: str | os.PathLike, views: Mapping[str, Sequence[View]], b
   """A picture of the frusta, a colour per split, with the model frame's axes at 0 (red x, green y, blue z) and the object's box.
 
   Raises:
-    CannotWrite, IOFault: the picture cannot be written.
+    UsageFault: the file's suffix is no picture's. MissingInput, CannotWrite, IOFault: it cannot be written.
   """
   from matplotlib.figure import Figure
   from mpl_toolkits.mplot3d.art3d import Line3DCollection
@@ -150,6 +154,9 @@ def draw_cameras(path: str | os.PathLike, views: Mapping[str, Sequence[View]], b
   axes.set(**{f"{axis}lim": (m - half, m + half) for axis, m in zip("xyz", middle, strict=True)})
   axes.set(xlabel="x", ylabel="-z", zlabel="y", box_aspect=(1, 1, 1))
   axes.legend(loc="upper left")
+  kinds = figure.canvas.get_supported_filetypes()
+  if (kind := pathlib.Path(path).suffix[1:].lower()) not in kinds:
+    raise UsageFault(path, f"no kind of picture: {kind!r}", nearest(kind, kinds))
   try:
     figure.savefig(path, dpi=120)
   except OSError as e:
