@@ -6,7 +6,7 @@ from PIL import Image
 
 from fields3d.core.errors import BadData, MissingInput
 from fields3d.core.types import Camera, View
-from fields3d.data.photographs import find_folder, hold_out, list_photographs, make_view
+from fields3d.data.photographs import find_folder, hold_out, list_photographs, make_views
 
 CAMERA = Camera("PINHOLE", (64, 48), (60.0, 55.0, 32.0, 24.0), (), np.eye(4)[:3])
 
@@ -40,28 +40,36 @@ def test_the_folder_of_a_factor_is_preferred_to_averaging(tmp_path):
 def test_a_photograph_must_have_its_cameras_shape_within_a_pixel_of_rounding(tmp_path, size, fits):
   save(tmp_path / "a.png", size)
   if fits:
-    view, transparent = make_view("a", tmp_path / "a.png", CAMERA, 1)
-    assert view.camera.size == size and not transparent and view.mask is None
+    (view,), opaque = make_views(["a"], [tmp_path / "a.png"], [CAMERA], 1)
+    assert view.camera.size == size and opaque and view.mask is None
     assert view.camera.intrinsics == pytest.approx(
         (60 * size[0] / 64, 55 * size[1] / 48, size[0] / 2, size[1] / 2), rel=1e-12)
     return
   with pytest.raises(BadData, match="its camera of 64 x 48"):
-    make_view("a", tmp_path / "a.png", CAMERA, 1)
+    make_views(["a"], [tmp_path / "a.png"], [CAMERA], 1)
 
 
 def test_a_photograph_on_its_side_is_taken_upright(tmp_path):
   exif = Image.Exif()
   exif[0x0112] = 6
   save(tmp_path / "a.jpg", (48, 64), exif=exif)
-  view, _ = make_view("a", tmp_path / "a.jpg", CAMERA, 1)
+  (view,), _ = make_views(["a"], [tmp_path / "a.jpg"], [CAMERA], 1)
   assert view.pixels().shape == (48, 64, 4)
+
+
+def test_one_transparent_photograph_is_enough_to_be_not_opaque(tmp_path):
+  save(tmp_path / "a.png")
+  Image.new("RGBA", (64, 48)).save(tmp_path / "b.png")
+  views, opaque = make_views(["a", "b"], [tmp_path / "a.png", tmp_path / "b.png"], [CAMERA] * 2, 2)
+  assert not opaque and [view.camera.size for view in views] == [(32, 24)] * 2
 
 
 def test_pixels_that_no_direction_falls_on_do_not_count(tmp_path):
   save(tmp_path / "a.png")
   fold = Camera("SIMPLE_RADIAL", (64, 48), (30.0, 30.0, 32.0, 24.0), (-0.2,), np.eye(4)[:3])
-  mask = make_view("a", tmp_path / "a.png", fold, 1)[0].mask()
-  assert mask.shape == (48, 64) and mask[24, 32] and not mask[0, 0]
+  (plain, folded), _ = make_views(["a", "b"], [tmp_path / "a.png"] * 2, [CAMERA, fold], 1)
+  mask = folded.mask()
+  assert plain.mask is None and mask.shape == (48, 64) and mask[24, 32] and not mask[0, 0]
 
 
 def test_no_photograph_is_both_learned_from_and_tested_on():

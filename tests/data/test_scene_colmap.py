@@ -129,6 +129,18 @@ def test_a_name_that_leads_out_of_the_folder_finds_nothing(scene_folder):
     load_colmap(str(scene_folder))
 
 
+def test_masks_are_found_by_colmaps_names_and_count_whole_pixels_only(scene_folder):
+  (scene_folder / "masks").mkdir()
+  black = np.full((48, 64), 255, np.uint8)
+  black[:, :31] = 0
+  Image.fromarray(black).save(scene_folder / "masks" / f"{NAMES[0]}.png")
+  Image.fromarray(black).save(scene_folder / "masks" / NAMES[8])
+  scene = load_colmap(str(scene_folder), factor=2)
+  for view in scene.views["test"]:
+    assert view.mask().tolist() == [[column > 15 for column in range(32)]] * 24
+  assert all(view.mask is None for view in scene.views["train"])
+
+
 @pytest.mark.parametrize("damage, fault, text", [
     (lambda root: (root / "sparse" / "0" / "images.bin").unlink(), MissingInput, "has no images.bin or .txt;"),
     (lambda root: (root / "sparse").rename(root / "elsewhere"), MissingInput, "has no sparse/ folder"),
@@ -152,9 +164,9 @@ def test_fern_without_images_bin_says_what_is_missing(real_data):
     load_colmap(str(real_data / "nerf" / "llff_fern"), factor=8)
 
 
-@pytest.mark.parametrize("name", ["SIMPLE_PINHOLE", "SIMPLE_RADIAL", "RADIAL", "OPENCV", "FULL_OPENCV", "FOV", "DIVISION",
-                                  "OPENCV_FISHEYE", "RADIAL_FISHEYE", "THIN_PRISM_FISHEYE", "SIMPLE_FISHEYE", "EUCM",
-                                  "RAD_TAN_THIN_PRISM_FISHEYE", "EQUIRECTANGULAR"])
+@pytest.mark.parametrize("name", ["SIMPLE_PINHOLE", "SIMPLE_RADIAL", "RADIAL", "OPENCV", "FULL_OPENCV", "FOV",
+                                  "DIVISION", "OPENCV_FISHEYE", "RADIAL_FISHEYE", "THIN_PRISM_FISHEYE", "SIMPLE_FISHEYE",
+                                  "EUCM", "RAD_TAN_THIN_PRISM_FISHEYE", "EQUIRECTANGULAR"])
 def test_every_model_projects_as_colmap_does(name):
   pycolmap = pytest.importorskip("pycolmap")
   rng = np.random.default_rng(0)

@@ -84,7 +84,8 @@ def test_pca_makes_the_flattest_direction_y_and_keeps_it_up():
 def test_forward_gives_the_mean_camera_the_identity():
   rng = np.random.default_rng(2)
   poses = np.stack([np.c_[np.eye(3), [*rng.uniform(-1, 1, 2), 3.0]] for _ in range(8)])
-  model, frame, rotation = normalise(moved(poses, random_rotation(rng), 2.0, [1.0, 2.0, 3.0]), mode="forward", scale=4.0)
+  world = moved(poses, random_rotation(rng), 2.0, [1.0, 2.0, 3.0])
+  model, frame, _ = normalise(world, mode="forward", scale=4.0)
   np.testing.assert_allclose(model[:, :, :3], np.broadcast_to(np.eye(3), (8, 3, 3)), atol=1e-12)  # entries at most 1
   assert frame.scale == 4.0
 

@@ -24,7 +24,8 @@ HELP = "validate, normalise and sample meshes for training; find the cameras of 
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-  parser.add_argument("source", metavar="SOURCE", help="a mesh, a folder of meshes, a pack, DeepSDF's samples, or a folder of photographs")
+  parser.add_argument("source", metavar="SOURCE",
+                      help="a mesh, a folder of meshes, a pack, DeepSDF's samples, or a folder of photographs")
   parser.add_argument("--out", required=True, metavar="DIR", help="the folder to write to")
   parser.add_argument("--format", choices=("fields3d", "deepsdf"), default="fields3d",
                       help="fields3d: our entries; deepsdf: also DeepSDF's own files beside them")

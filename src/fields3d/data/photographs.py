@@ -9,7 +9,7 @@ import numpy as np
 
 from fields3d.core.errors import BadData, MissingInput
 from fields3d.core.types import Camera, View
-from fields3d.data.images import SUFFIXES, area_average, image_facts, read_image
+from fields3d.data.images import SUFFIXES, area_average, image_facts, read_image, read_mask
 from fields3d.geometry.cameras import resized, valid_pixels
 
 
@@ -42,25 +42,37 @@ def find_folder(root: pathlib.Path, factor: int | None) -> Folder:
                      "put them there, or give another factor")
 
 
-def make_view(name: str, path: pathlib.Path, camera: Camera, reduction: int) -> tuple[View, bool]:
-  """A posed photograph, and whether its pixels may be transparent.
+def make_views(names: Sequence[str], paths: Sequence[pathlib.Path], cameras: Sequence[Camera],
+               reduction: int, masks: Sequence[pathlib.Path | None] | None = None) -> tuple[tuple[View, ...], bool]:
+  """Posed photographs, and whether all are opaque. Headers are read here, pixels when a view is asked for them.
 
   Args:
-    camera: as calibrated, on an image of any size; its intrinsics are scaled per axis to the photograph's true size.
+    cameras: as calibrated, on images of any size; intrinsics are scaled per axis to the photographs' true sizes.
+    reduction: by what the sides are to be divided in reading, by area average.
+    masks: images of any size, black where pixels do not count; None for a photograph without one, or for all.
 
   Raises:
-    BadData: the photograph's shape is not the calibrated image's (within a pixel of rounding).
+    BadData: a photograph's shape is not the calibrated image's (within a pixel of rounding).
   """
-  facts = image_facts(path)
-  width, height = facts.size
-  if min(abs(width * camera.size[1] / camera.size[0] - height), abs(height * camera.size[0] / camera.size[1] - width)) > 1:
-    raise BadData(path, f"is of {width} x {height} pixels, its camera of {camera.size[0]} x {camera.size[1]}",
+  views, opaque, seen = [], True, {}
+  for name, path, calibrated, mask_path in zip(names, paths, cameras, masks or [None] * len(names), strict=True):
+    facts = image_facts(path)
+    _check_shape(path, facts.size, calibrated.size)
+    camera = resized(calibrated, *(max(1, round(side / reduction)) for side in facts.size))
+    lens = (camera.model, camera.size, camera.intrinsics, camera.distortion)
+    if lens not in seen:  # photographs mostly share one, and its pixels take long
+      seen[lens] = valid_pixels(camera)
+    mask = functools.partial(_mask, mask_path, seen[lens]) if mask_path or not seen[lens].all() else None
+    views.append(View(name, camera, functools.partial(_read, path, *camera.size), mask))
+    opaque &= not facts.alpha
+  return tuple(views), opaque
+
+
+def _check_shape(path: pathlib.Path, size: tuple[int, int], calibrated: tuple[int, int]) -> None:
+  (width, height), (w, h) = size, calibrated
+  if min(abs(width * h / w - height), abs(height * w / h - width)) > 1:
+    raise BadData(path, f"is of {width} x {height} pixels, its camera of {w} x {h}",
                   "give the photographs that were calibrated, with their EXIF orientation applied")
-  width, height = (max(1, round(side / reduction)) for side in facts.size)
-  camera = resized(camera, width, height)
-  valid = valid_pixels(camera)
-  mask = None if valid.all() else lambda: valid
-  return View(name, camera, functools.partial(_read, path, width, height), mask), facts.alpha
 
 
 def hold_out(views: Sequence[View], every: int) -> Mapping[str, Sequence[View]]:
@@ -88,3 +100,11 @@ def resolution_of(views: Sequence[View]) -> str:
 
 def _read(path: pathlib.Path, width: int, height: int) -> np.ndarray:
   return area_average(read_image(path), width, height)
+
+
+def _mask(path: pathlib.Path | None, valid: np.ndarray) -> np.ndarray:
+  """(h, w) bool: pixels that directions fall on and, where there is a mask, of which all the area counts."""
+  if path is None:
+    return valid
+  height, width = valid.shape
+  return valid & (area_average(read_mask(path)[..., None].astype(np.float32), width, height)[..., 0] > 1 - 1e-6)

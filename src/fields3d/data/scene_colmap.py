@@ -1,7 +1,10 @@
-"""COLMAP reconstructions as scenes: photographs in images/ (or images_<factor>/), models in sparse/0, sparse/1, ..."""
+"""COLMAP reconstructions as scenes: photographs in images/ (or images_<factor>/), models in sparse/0, sparse/1, ...
+
+Masks, where there are any, are in masks/, named as COLMAP has it: a.jpg's is a.jpg.png (or a.png).
+"""
 
 import pathlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Annotated
 
 import numpy as np
@@ -10,7 +13,7 @@ from fields3d.core.config import Count, Range
 from fields3d.core.errors import BadData, MissingInput
 from fields3d.core.types import Camera
 from fields3d.data.colmap_files import MODELS, ColmapCamera, ColmapImage, ColmapModel, missing_files, read_model
-from fields3d.data.photographs import Folder, find_folder, hold_out, make_view, resolution_of
+from fields3d.data.photographs import Folder, find_folder, hold_out, make_views, resolution_of
 from fields3d.data.scene import Scene
 from fields3d.data.scene_frame import Centre, Mode, normalise, to_model
 from fields3d.geometry.cameras import camera_model, pixel_of, spherical_intrinsics
@@ -42,17 +45,17 @@ def load_colmap(path: str, factor: Count | None = None, hold_every: HoldEvery = 
   warnings += _check_registered(model, folder)
   poses, frame, rotation = normalise(np.stack([pose_of(image) for image in model.images]), model.points, orientation,
                                      centre, where=model.path)
-  views, transparent = zip(*(
-      make_view(image.name, paths[image.name], camera_of(model.cameras[image.camera], pose, model.path), folder.reduction)
-      for image, pose in zip(model.images, poses, strict=True)))
-  scaled = sum(view.camera.size != model.cameras[image.camera].size
-               for view, image in zip(views, model.images, strict=True))
+  cameras = [camera_of(model.cameras[image.camera], pose, model.path)
+             for image, pose in zip(model.images, poses, strict=True)]
+  views, opaque = make_views([image.name for image in model.images], paths, cameras, folder.reduction,
+                             [_mask_of(root / "masks", image.name) for image in model.images])
+  scaled = sum(view.camera.size != camera.size for view, camera in zip(views, cameras, strict=True))
   if scaled and factor is None:
     warnings.append(f"intrinsics scaled to the size of {scaled} photographs, which is not the calibrated one")
   near, far = _seen_range([view.camera for view in views], to_model(model.points, frame, rotation), model.path)
   return Scene(
       name=root.resolve().name, views=hold_out(views, hold_every), near=_NEAR * near, far=_FAR * far, frame=frame,
-      rotation=tuple(map(tuple, rotation.tolist())), bounds=None, opaque=not any(transparent),
+      rotation=tuple(map(tuple, rotation.tolist())), bounds=None, opaque=opaque,
       protocol={"scene": root.resolve().name, "split": f"every {hold_every}th held out",
                 "resolution": resolution_of(views), "colors": "sRGB"},
       warnings=(*model.warnings, *warnings))
@@ -88,8 +91,8 @@ def _largest_model(root: pathlib.Path) -> tuple[ColmapModel, list[str]]:
   if base is None:
     raise MissingInput(root, "has no sparse/ folder" if root.is_dir() else "no such folder",
                        "give COLMAP's project folder, or run `fields3d prepare` on the photographs")
-  folders = sorted((path for path in base.iterdir() if path.name.isdigit() and path.is_dir()), key=lambda p: int(p.name))
-  folders = folders or [base]
+  numbered = [path for path in base.iterdir() if path.name.isdecimal() and path.is_dir()]
+  folders = sorted(numbered, key=lambda path: int(path.name)) or [base]
   whole = [folder for folder in folders if not missing_files(folder)] or folders[:1]
   models = [read_model(folder) for folder in whole]
   best = max(models, key=lambda model: len(model.images))
@@ -101,7 +104,7 @@ def _largest_model(root: pathlib.Path) -> tuple[ColmapModel, list[str]]:
   return best, [f"{len(folders)} models (photographs of {counts}): {best.path.name} is used"]
 
 
-def _paths_of(images: Sequence[ColmapImage], folder: Folder) -> Mapping[str, pathlib.Path]:
+def _paths_of(images: Sequence[ColmapImage], folder: Folder) -> list[pathlib.Path]:
   """The file of each image: of its name, or of that name with another suffix, as downscaled copies may have."""
   there = {path.relative_to(folder.path).as_posix(): path for path in folder.photographs}
   stems = {name.rpartition(".")[0]: path for name, path in there.items()}
@@ -110,7 +113,13 @@ def _paths_of(images: Sequence[ColmapImage], folder: Folder) -> Mapping[str, pat
   if missing := [name for name, path in zip(names, found, strict=True) if path is None]:
     raise MissingInput(folder.path, f"{len(missing)} of {len(names)} registered photographs are not there: "
                        + ", ".join(missing[:5]) + (", ..." if len(missing) > 5 else ""), "copy them there")
-  return {image.name: path for image, path in zip(images, found, strict=True)}
+  return found
+
+
+def _mask_of(folder: pathlib.Path, name: str) -> pathlib.Path | None:
+  """The mask of a photograph, if it lies in the folder."""
+  named = (folder / f"{name}.png", folder / f"{name.rpartition('.')[0]}.png")
+  return next((path for path in named if path.is_file()), None)
 
 
 def _check_registered(model: ColmapModel, folder: Folder) -> list[str]:
@@ -119,12 +128,13 @@ def _check_registered(model: ColmapModel, folder: Folder) -> list[str]:
     return []
   text = f"{registered} of {total} photographs are registered"
   if registered < _LEAST_REGISTERED * total:
-    raise BadData(model.path, f"only {text}", "reconstruct the scene again, or remove the others from " + folder.path.name)
+    raise BadData(model.path, f"only {text}",
+                  f"reconstruct the scene again, or remove the others from {folder.path.name}/")
   return [text]
 
 
 def _seen_range(cameras: Sequence[Camera], points: np.ndarray, where: object) -> tuple[float, float]:
-  """The distances between which cameras see points (m, 3): over the cameras, of percentiles that no stray point moves."""
+  """The distances between which cameras see points (m, 3), by percentiles that no stray point moves."""
   ranges = []
   for camera in cameras:
     pixels = pixel_of(camera, points)

@@ -9,7 +9,7 @@ from fields3d.core.config import Count, Positive
 from fields3d.core.errors import BadData
 from fields3d.core.types import Camera
 from fields3d.data.npz import read_npy
-from fields3d.data.photographs import find_folder, hold_out, make_view, resolution_of
+from fields3d.data.photographs import find_folder, hold_out, make_views, resolution_of
 from fields3d.data.scene import Scene
 from fields3d.data.scene_colmap import HoldEvery
 from fields3d.data.scene_frame import normalise
@@ -46,15 +46,15 @@ def load_llff(path: str, factor: Count | None = 8, ndc: bool = True, hold_every:
                   "photographs", "give one photograph for each row, in the order of their names")
   poses, frame, rotation = normalise(poses, mode="forward" if ndc else "up",
                                      scale=bounds.min() * bd_factor if ndc else "cameras", where=root)
-  views, transparent = zip(*(
-      make_view(photograph.name, photograph, _camera(pose, *shape), folder.reduction)
-      for photograph, pose, shape in zip(folder.photographs, poses, hwf, strict=True)))
+  cameras = [_camera(pose, *shape) for pose, shape in zip(poses, hwf, strict=True)]
+  views, opaque = make_views([path.name for path in folder.photographs], folder.photographs, cameras, folder.reduction)
+  split = hold_out(views, hold_every)
   return Scene(
-      name=root.resolve().name, views=hold_out(views, hold_every),
+      name=root.resolve().name, views=split,
       near=0.0 if ndc else _NEAR * bounds.min() / frame.scale, far=1.0 if ndc else bounds.max() / frame.scale,
       frame=frame, rotation=tuple(map(tuple, rotation.tolist())), ndc=ndc,
-      bounds=ndc_bounds([view.camera for view in views]) if ndc else None,
-      opaque=not any(transparent),
+      bounds=ndc_bounds([view.camera for view in (*split["train"], *split["test"])]) if ndc else None,
+      opaque=opaque,
       protocol={"scene": root.resolve().name, "split": f"every {hold_every}th held out",
                 "resolution": resolution_of(views), "colors": "sRGB"},
       warnings=tuple(warnings))
@@ -99,7 +99,8 @@ def ndc_bounds(cameras: Sequence[Camera]) -> float:
 
 def _refuse(path: pathlib.Path, bad: np.ndarray, what: str) -> None:
   if bad.any():
-    raise BadData(path, f"row {int(bad.argmax())}: {what} ({int(bad.sum())} rows in all)", "run LLFF's imgs2poses.py again")
+    raise BadData(path, f"row {int(bad.argmax())}: {what} ({int(bad.sum())} rows in all)",
+                  "run LLFF's imgs2poses.py again")
 
 
 def _camera(pose: np.ndarray, height: float, width: float, focal: float) -> Camera:

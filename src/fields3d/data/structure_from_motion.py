@@ -27,9 +27,10 @@ class Reconstruction:
   num_models: int
 
 
-def reconstruct(source: pathlib.Path, out: pathlib.Path, *, matching: Literal["exhaustive", "sequential"] = "exhaustive",
-                camera_model: str = "SIMPLE_RADIAL", reductions: Sequence[int] = (), threads: int | None = None,
-                seed: int = 0, progress: Callable[[str], None] = lambda stage: None) -> Reconstruction:
+def reconstruct(source: pathlib.Path, out: pathlib.Path, *,
+                matching: Literal["exhaustive", "sequential"] = "exhaustive", camera_model: str = "SIMPLE_RADIAL",
+                reductions: Sequence[int] = (), threads: int | None = None, seed: int = 0,
+                progress: Callable[[str], None] = lambda stage: None) -> Reconstruction:
   """Makes a scene of a folder of photographs: out/images (upright), out/images_<k>, out/sparse/0, out/sparse/1, ...
 
   Photographs of one size share one camera. Models are numbered from the largest on.
@@ -69,7 +70,8 @@ def reconstruct(source: pathlib.Path, out: pathlib.Path, *, matching: Literal["e
   except OSError as error:
     raise from_os_error(error, out) from None
   if not num_models:
-    raise BadData(source, "no two photographs fit together", "take them with more overlap and texture, from several places")
+    raise BadData(source, "no two photographs fit together",
+                  "take them with more overlap and texture, from several places")
   return Reconstruction(read_model(out / "sparse" / "0"), len(photographs), num_models)
 
 
