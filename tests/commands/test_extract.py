@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import trimesh
 
-from fields3d.commands import main, rundir
-from fields3d.core.types import Frame
+from fields3d.commands import main, rundir, surfaces
+from fields3d.core.types import Frame, Mesh
 from fields3d.training.logging import read_json
 
 
@@ -101,3 +101,89 @@ def test_a_dense_grid_that_cannot_fit_is_refused_with_its_bytes(run, capsys, mon
   monkeypatch.setattr(errors, "available_memory", lambda: 2**30)
   assert main.main(["extract", str(run.workdir), "--index", "0", "--method", "dense", "--resolution", "2048"]) == 2
   assert "--resolution: needs 64.0 GiB, 1.0 GiB are free" in capsys.readouterr().err
+
+
+@pytest.fixture
+def scene(run):
+  """A run on photographs: a ball of radius 0.5 whose density grows by factors inwards; a speck beside it."""
+  def density(x, z):
+    speck = jnp.linalg.norm(x - 0.8, axis=-1) - 0.1
+    return 10 * jnp.exp(-40 * jnp.minimum(jnp.linalg.norm(x, axis=-1) - 0.5, speck))
+
+  run.predict.clear()
+  run.predict.update(density=density, render=None, code=lambda index: jnp.zeros(0),
+                     radiance=lambda x, d: 0.5 - 0.5 * d)  # its colour shows its normal
+  return run
+
+
+def test_a_density_becomes_one_mesh_with_the_colours_seen_head_on(scene, tmp_path, capsys):
+  assert main.main(["extract", str(scene.workdir), "--resolution", "48", "--largest-component"]) == 0
+  lines = capsys.readouterr().out.splitlines()
+  assert lines[1].split()[0] == "surface.glb" and lines[1].split()[3:6] == ["1", "yes", "0"]
+  record = read_json(scene.workdir / "meshes" / "extract.json")
+  assert record["method"] == "dense" and record["shapes"][0]["evaluations"] == 48**3
+  loaded = trimesh.load(scene.workdir / "meshes" / "surface.glb", force="mesh", process=False)
+  # The logarithm of this density is a distance: errors are of a cell squared, 0.04^2 / (8 radius).
+  np.testing.assert_allclose(np.linalg.norm(loaded.vertices, axis=1), 0.5, rtol=0, atol=1e-3)
+  assert main.main(["extract", str(scene.workdir), "--resolution", "48", "--format", "ply", "--components", "2"]) == 0
+  ply = trimesh.load(scene.workdir / "meshes" / "surface.ply", process=False)
+  assert ply.body_count == 2
+  ball = np.linalg.norm(ply.vertices, axis=1) < 0.6
+  shown = ply.visual.vertex_colors[ball, :3] / 127.5 - 1
+  np.testing.assert_allclose(shown, ply.vertices[ball] / 0.5, atol=0.05)  # of a unit vector, on a coarse mesh
+
+
+def test_the_density_level_moves_the_surface(scene):
+  flags = ["--resolution", "48", "--largest-component", "--density-level", str(10 * np.exp(40 * 0.1)), "--format", "ply"]
+  assert main.main(["extract", str(scene.workdir), *flags]) == 0
+  mesh = trimesh.load(scene.workdir / "meshes" / "surface.ply", process=False)
+  np.testing.assert_allclose(np.linalg.norm(mesh.vertices, axis=1), 0.4, rtol=0, atol=1e-3)
+
+
+def test_a_scene_with_a_distance_is_extracted_from_it(scene):
+  scene.predict["sdf"] = lambda x, z: jnp.linalg.norm(x, axis=-1) - 0.7
+  assert main.main(["extract", str(scene.workdir), "--resolution", "32", "--format", "ply"]) == 0
+  assert read_json(scene.workdir / "meshes" / "extract.json")["method"] == "sparse"
+  mesh = trimesh.load(scene.workdir / "meshes" / "surface.ply", process=False)
+  np.testing.assert_allclose(np.linalg.norm(mesh.vertices, axis=1), 0.7, rtol=0, atol=2e-3)
+
+
+@pytest.mark.parametrize("ending", ["glb", "obj"])
+def test_a_budget_of_faces_and_a_texture(scene, ending):
+  pytest.importorskip("fast_simplification")
+  pytest.importorskip("xatlas")
+  flags = ["--resolution", "48", "--largest-component", "--faces", "600", "--texture", "64", "--format", ending]
+  assert main.main(["extract", str(scene.workdir), *flags]) == 0
+  row = read_json(scene.workdir / "meshes" / "extract.json")["shapes"][0]
+  assert row["faces"] <= 600 and row["watertight"] and row["genus"] == 0
+  mesh = trimesh.load(scene.workdir / "meshes" / f"surface.{ending}", force="mesh", process=False)
+  assert abs(mesh.volume / (4 / 3 * np.pi * 0.5**3) - 1) < 0.02  # chords of 600 faces
+  colors = mesh.visual.to_color().vertex_colors[:, :3] / 127.5 - 1
+  np.testing.assert_allclose(colors, mesh.vertices / 0.5, atol=0.25)  # a texel of 64 x 64 is wide
+
+
+def test_only_an_open_result_of_simplifying_is_said_to_be_open(run, capsys, monkeypatch):
+  pytest.importorskip("fast_simplification")
+  assert main.main(["extract", str(run.workdir), "--index", "0", "--faces", "50"]) == 0
+  assert "some edge has not two faces" not in capsys.readouterr().out
+  monkeypatch.setattr(surfaces, "decimate", lambda mesh, faces: Mesh(mesh.vertices, mesh.faces[:-1]))
+  assert main.main(["extract", str(run.workdir), "--index", "0", "--faces", "50"]) == 0
+  assert "0000_ball.glb: simplified, some edge has not two faces" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("flags, text", [
+    (["--method", "sparse"], "sparse needs a distance"),
+    (["--index", "1"], "the run has one surface"),
+    (["--texture", "64", "--format", "ply"], "a ply file holds no texture"),
+    (["--components", "2", "--largest-component"], "not allowed with"),
+    (["--density-level", "0"], "--density-level"),
+])
+def test_wrong_options_for_a_scene_are_one_line_and_exit_2(scene, capsys, flags, text):
+  assert main.main(["extract", str(scene.workdir), *flags]) == 2
+  assert text in capsys.readouterr().err
+
+
+def test_a_density_below_the_level_everywhere_is_exit_65(scene, capsys):
+  scene.predict["density"] = lambda x, z: jnp.ones(len(x))
+  assert main.main(["extract", str(scene.workdir), "--resolution", "16"]) == 65
+  assert "no zero crossing" in capsys.readouterr().out

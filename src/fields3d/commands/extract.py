@@ -1,24 +1,29 @@
-"""Extract the surfaces of a run's training shapes, each as a mesh file.
+"""Extract a run's surfaces, each as a mesh file.
 
-Each shape's fitted code is decoded on a grid over [-1, 1]^3 by marching cubes, in color where the field has any. The
-default method evaluates the field near the surface only, and gives the same mesh as --method dense, many times sooner.
-Meshes are closed at the box. Files are in the frame of the original data, +Y up. extract.json beside the files says
-what was extracted and how. The same run, step and options give the same files.
+A run on shapes gives one mesh for each training shape: its fitted code is decoded on a grid over the data's box by marching
+cubes, in color where the field has any. A run on photographs gives one mesh: the zero level of its distance where it has
+one, else the level --density-level of its density, with the colours seen head-on.
+
+Method sparse evaluates distances near the surface only, and gives the same mesh as dense, many times sooner; a density
+says nothing of how far its surface is, so it is always evaluated densely. Meshes are closed at the box; --components and
+--faces come after, then colours: of the vertices, or a texture (--texture). Files are in the frame of the original data
+(photographs: the model frame), +Y up as in the data. extract.json beside the files says what was extracted and how. The same
+run, step and options give the same files.
 
 examples:
   fields3d extract runs/quickstart --resolution 256 --out meshes
   fields3d extract runs/quickstart --index 0,3 --format ply --largest-component
+  fields3d extract runs/mic --resolution 256 --components 4 --faces 50000 --texture 1024
 """
 
 import argparse
 import dataclasses
 import pathlib
-import re
 
-from fields3d.commands.options import existing_dir, indices, non_negative_int, positive_float, whole
+from fields3d.commands.options import existing_dir, indices, non_negative_int, positive_float, positive_int, whole
 from fields3d.core.errors import OK, BadData, UsageFault
 
-HELP = "extract the training shapes' surfaces as meshes"
+HELP = "extract a run's surfaces as meshes"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -29,58 +34,67 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
   parser.add_argument("--format", choices=("glb", "ply", "obj"), default="glb",
                       help="file format (default %(default)s)")
   parser.add_argument("--index", type=indices, metavar="I,J", help="training shapes to extract (default: all)")
-  parser.add_argument("--method", choices=("sparse", "dense"), default="sparse",
-                      help="evaluate the field near the surface, or everywhere (default %(default)s)")
+  parser.add_argument("--method", choices=("sparse", "dense"),
+                      help="evaluate the field near the surface, or everywhere (default: sparse for distances)")
   parser.add_argument("--lipschitz", type=positive_float, metavar="L",
                       help="how fast the field may change per unit length; a larger one is safer and slower")
-  parser.add_argument("--largest-component", action="store_true", help="keep each mesh's largest component only")
+  parser.add_argument("--density-level", type=positive_float, default=10.0, metavar="S",
+                      help="density on the surface, per unit of the model frame: at 10, half the light is absorbed "
+                      "in 0.07 units (default %(default)s)")
+  kept = parser.add_mutually_exclusive_group()
+  kept.add_argument("--largest-component", action="store_const", const=1, dest="components",
+                    help="keep each mesh's largest component only")
+  kept.add_argument("--components", type=positive_int, metavar="N", help="keep each mesh's N largest components")
+  parser.add_argument("--faces", type=whole(4), metavar="N", help="simplify to about N triangles")
+  parser.add_argument("--texture", type=whole(16, 16384), metavar="SIZE",
+                      help="bake colours into a texture of SIZE x SIZE, in a glb or beside an obj")
   parser.add_argument("--step", type=non_negative_int, metavar="K",
                       help="a checkpoint's step (default: the newest sound one)")
 
 
 def run(args: argparse.Namespace) -> int:
   from fields3d.commands.rundir import open_run
+  from fields3d.commands.surfaces import surfaces_of
   from fields3d.core import strict_json
 
+  if args.texture and args.format == "ply":
+    raise UsageFault("--texture", "a ply file holds no texture", "use --format glb or obj")
   opened = open_run(args.workdir, step=args.step)
-  shapes = opened.dataset.shapes("train")
-  chosen = range(len(shapes)) if args.index is None else args.index
-  if beyond := [i for i in chosen if i >= len(shapes)]:
-    raise UsageFault("--index", f"there is no training shape {beyond[0]}", f"give indices from 0 to {len(shapes) - 1}")
+  surfaces = surfaces_of(opened, args.index, args.density_level)
+  if args.method == "sparse" and surfaces[0].method == "dense":
+    raise UsageFault("--method", "sparse needs a distance, and the run has a density", "use dense")
   out = args.out or args.workdir / "meshes"
   resolution = args.resolution or opened.config.get("extract_resolution", 128)
-  facts = {"step": opened.step, "resolution": resolution, "method": args.method}
-  rows = [_extract_shape(opened, shapes[i], out, {**facts, "index": i}, args) for i in chosen]
+  facts = {"step": opened.step, "resolution": resolution, "method": args.method or surfaces[0].method}
+  rows = [_extract(surface, out, {**facts, "index": surface.index}, args) for surface in surfaces]
   if done := [row for row in rows if row["file"]]:
     strict_json.write(out / "extract.json", {"run": str(args.workdir), **facts, "shapes": rows})
   _print(rows, out, opened.step)
   if len(done) < len(rows):
-    raise BadData(args.workdir, f"{len(rows) - len(done)} of {len(rows)} shapes have no surface in [-1, 1]^3",
-                  "train longer; the others are written")
+    raise BadData(args.workdir, f"{len(rows) - len(done)} of {len(rows)} shapes have no surface in the box",
+                  "train longer, or try another --density-level; the others are written")
   return OK
 
 
-def _extract_shape(opened, shape, out: pathlib.Path, facts: dict, args: argparse.Namespace) -> dict:
-  """Extracts, inspects and writes one shape; returns its row of the table."""
-  from fields3d.core.task import field_of, lookup
+def _extract(surface, out: pathlib.Path, facts: dict, args: argparse.Namespace) -> dict:
+  """Extracts, inspects and writes one surface; returns its row of the table."""
+  from fields3d.commands.surfaces import finished, mesh_of
   from fields3d.extraction.export import export
-  from fields3d.extraction.sparse import LIPSCHITZ, extract
-  from fields3d.geometry.meshes import inspect_mesh, keep_largest
+  from fields3d.geometry.meshes import inspect_mesh
 
-  field = field_of(opened.predict, lookup(opened.predict, "code", "extract")(facts["index"]), opened.dataset.info)
-  row = {"index": facts["index"], "name": shape.name, "file": None}
+  row = {"index": facts["index"], "name": surface.name, "file": None}
   try:
-    mesh, report = extract(field, facts["resolution"], method=args.method, lipschitz=args.lipschitz or LIPSCHITZ)
+    mesh, report = mesh_of(surface, facts["resolution"], facts["method"], args.lipschitz)
   except BadData as fault:
     return {**row, "problem": fault.what}
-  mesh = keep_largest(mesh) if args.largest_component else mesh
-  stem = f"{facts['index']:04d}_" + re.sub(r"[^\w.-]+", "_", shape.name)[:100]
-  path = export(mesh, out / f"{stem}.{args.format}", args.format, shape.name, frame=shape.frame, extras=facts)
+  mesh, texture = finished(mesh, surface.color, args.components, args.faces, args.texture)
+  path = export(mesh, out / f"{surface.stem}.{args.format}", args.format, surface.name, frame=surface.frame,
+                extras=facts, texture=texture)
   quality = inspect_mesh(mesh)
   kept = {name: getattr(quality, name) for name in ("components", "watertight", "manifold", "genus")}
   return {**row, "file": path.name, "vertices": len(mesh.vertices), "faces": len(mesh.faces), **kept,
           "evaluations": report.evaluations, "slope": report.slope, "lipschitz": report.lipschitz,
-          "frame": dataclasses.asdict(shape.frame), "seconds": round(report.seconds, 3)}
+          "frame": dataclasses.asdict(surface.frame), "seconds": round(report.seconds, 3)}
 
 
 def _print(rows: list[dict], out: pathlib.Path, step: int) -> None:
@@ -105,3 +119,6 @@ def _print(rows: list[dict], out: pathlib.Path, step: int) -> None:
     most = max(row["slope"] for row in steep)
     print(f"{len(steep)} of {len(rows)} fields are somewhere steeper than --lipschitz {steep[0]['lipschitz']:g}: "
           f"specks of a few cells may be missing; --lipschitz {most:.2g} or --method dense finds them")
+  if open_ := [row["file"] for row in rows if row["file"] and not row["watertight"]]:
+    print(f"{open_[0]}{f' and {len(open_) - 1} more' if open_[1:] else ''}: simplified, some edge has not two faces; "
+          "a larger --faces, or none, keeps it watertight")
