@@ -4,11 +4,14 @@ Samplers work in the normalised distance s, 0 at a ray's near end and 1 at its f
 Ends of sections increase along the last axis. Nothing here has a gradient: samples are places, not quantities.
 """
 
-from typing import Literal
+from collections.abc import Mapping
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
+
+from fields3d.core.types import Rays
 
 Spacing = Literal["linear", "disparity", "piecewise"]
 # Each spacing as a monotone g with its inverse; s is g scaled to 0 at near and 1 at far.
@@ -33,6 +36,16 @@ def box_interval(origins: Float[Array, "*b 3"], directions: Float[Array, "*b 3"]
   enter = jnp.clip(jnp.max(jnp.minimum(a, b), axis=-1), near, far)
   leave = jnp.clip(jnp.min(jnp.maximum(a, b), axis=-1), enter, far)
   return jax.lax.stop_gradient((enter, leave))
+
+
+def ray_extent(rays: Rays, info: Mapping[str, Any]) -> tuple[Float[Array, "*b"], Float[Array, "*b"]]:
+  """Where along rays anything may be: between near and far, and inside the box [-1, 1]^3 where the facts bound space.
+
+  Normalised device coordinates are not cut: other cameras than the middle one see past the cube's sides.
+  """
+  if info.get("unbounded") or info.get("ndc"):
+    return rays.near, rays.far
+  return box_interval(rays.origins, rays.directions, rays.near, rays.far)
 
 
 def distances(s: Float[Array, "*b k"], near: Float[Array, "*b"], far: Float[Array, "*b"],
