@@ -12,7 +12,11 @@ from fields3d.encodings.encoding import fade
 SECTIONS = {
     "hashgrid": {"name": "hashgrid", "levels": 3, "features": 2, "log2_rows": 8, "coarsest": 4, "finest": 16,
                  "interpolation": "quintic"},
+    "triplane": {"name": "triplane", "levels": 2, "features": 3, "coarsest": 4, "finest": 8},
+    "kplanes": {"name": "kplanes", "levels": 2, "features": 2, "coarsest": 4, "finest": 8},
     "fourier": {"name": "fourier", "levels": 3},
+    "integrated_fourier": {"name": "integrated_fourier", "levels": 3},
+    "spherical_harmonics": {"name": "spherical_harmonics", "degree": 3},
     "gaussian_fourier": {"name": "gaussian_fourier", "features": 8, "frequency": 1.0},
     "identity": {"name": "identity"},
 }
@@ -25,7 +29,7 @@ def encoding(request):
 
 @pytest.fixture
 def params(encoding):
-  return jax.tree.map(lambda a: a * 1e4, encoding.init(jax.random.key(0)))
+  return jax.tree.map(lambda a: a / jnp.abs(a).max(), encoding.init(jax.random.key(0)))
 
 
 def points(*shape):
@@ -44,6 +48,17 @@ def test_jit_and_vmap_change_nothing(encoding, params):
   out = encoding.apply(params, x)
   np.testing.assert_allclose(jax.jit(encoding.apply)(params, x), out, rtol=1e-5, atol=1e-5)  # features are O(1)
   np.testing.assert_allclose(jax.vmap(encoding.apply, (None, 0))(params, x), out, rtol=1e-5, atol=1e-5)
+
+
+def test_any_leading_shape_will_do(encoding, params):
+  x = points(2)
+  np.testing.assert_allclose(encoding.apply(params, x[0]), encoding.apply(params, x)[0], rtol=1e-5, atol=1e-5)  # O(1)
+  assert encoding.apply(params, points(0)).shape == (0, encoding.dim)
+
+
+def test_a_cone_without_width_is_a_point(encoding, params):
+  x = points(2, 3)
+  np.testing.assert_array_equal(encoding.apply(params, x, radius=jnp.zeros((2, 3))), encoding.apply(params, x))
 
 
 def test_the_second_derivative_exists_and_is_finite(encoding, params):

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from fields3d.encodings import fourier, gaussian_fourier
+from fields3d.encodings import fourier, gaussian_fourier, integrated_fourier
 
 
 def test_octaves_double_the_frequency():
@@ -36,3 +36,20 @@ def test_the_seed_alone_decides_the_directions():
 def test_fixed_encodings_have_nothing_to_train():
   for encoding in (fourier(levels=2), gaussian_fourier(features=4)):
     assert jax.tree.leaves(encoding.init(jax.random.key(0))) == []
+
+
+def test_the_input_may_stand_first():
+  x = jnp.asarray([[0.1, -0.2, 0.3]])
+  out = fourier(levels=2, include_input=True).apply({}, x)
+  np.testing.assert_array_equal(out, jnp.concatenate([x, fourier(levels=2).apply({}, x)], axis=-1))
+  assert fourier(levels=2, include_input=True).dim == out.shape[-1] == 15
+
+
+def test_an_integrated_octave_is_the_mean_over_the_gaussian():
+  rng = np.random.default_rng(0)
+  x, radius, n = np.array([0.3, -0.4, 0.7]), 0.2, 400_000
+  draws = x + radius / 2 * rng.standard_normal((n, 3))
+  with jax.enable_x64(True):
+    waves = np.asarray(fourier(levels=3).apply({}, jnp.asarray(draws)))
+    out = np.asarray(integrated_fourier(levels=3).apply({}, jnp.asarray(x), radius=jnp.asarray(radius)))
+  assert np.all(np.abs(out - waves.mean(axis=0)) < 4 * waves.std(axis=0) / np.sqrt(n))  # 4 standard errors

@@ -1,6 +1,7 @@
 """The hash grid against a slow float64 loop, its derivatives against finite differences, and what it interpolates."""
 
 import itertools
+import math
 
 import jax
 import jax.numpy as jnp
@@ -164,3 +165,49 @@ def test_the_initial_table_is_small_and_centred():
 def test_a_finest_level_below_the_coarsest_is_refused():
   with pytest.raises(UsageFault, match="below coarsest"):
     hashgrid(coarsest=64, finest=32)
+
+
+def test_frozen_levels_get_no_gradient_and_change_no_value():
+  x = jax.random.uniform(jax.random.key(1), (20, 3), minval=-1)
+  grid, frozen = hashgrid(**SMALL), hashgrid(**SMALL, frozen=(0, 2))
+  params = grid.init(jax.random.key(0))
+  np.testing.assert_array_equal(frozen.apply(params, x), grid.apply(params, x))
+  slope = [np.asarray(jax.grad(lambda p, g=g: jnp.sum(jnp.sin(g.apply(p, x))))(params)["table"]) for g in (grid, frozen)]
+  np.testing.assert_array_equal(slope[1], slope[0] * np.array([0, 1, 0, 1])[:, None, None])
+  with pytest.raises(UsageFault, match="level 4 does not exist"):
+    hashgrid(**SMALL, frozen=(4,))
+
+
+def test_a_cone_scales_levels_down_by_the_gaussian_inside_their_cells():
+  x, radius = jax.random.uniform(jax.random.key(1), (5, 3)), np.array([0.0, 0.01, 0.1, 0.5, 2.0])
+  grid = hashgrid(**SMALL, antialias=True)
+  params = {"table": jnp.ones((4, 3, 512))}
+  out = np.asarray(grid.apply(params, x, radius=jnp.asarray(radius))).reshape(5, 4, 3)
+  for i, n in enumerate(resolutions(4, 4, 40)):
+    sigma = radius / 4  # a disc's standard deviation, where the box is one unit wide
+    expected = [math.erf(1 / math.sqrt(8 * s**2 * n**2)) if s else 1.0 for s in sigma]
+    np.testing.assert_allclose(out[:, i], np.repeat(np.array(expected)[:, None], 3, axis=1), rtol=1e-4)
+  np.testing.assert_array_equal(hashgrid(**SMALL).apply(params, x, radius=jnp.asarray(radius)), grid.apply(params, x))
+  slope = jax.grad(lambda r: jnp.sum(grid.apply(params, x, radius=r)))(jnp.asarray(radius, jnp.float32))
+  assert bool(jnp.all(jnp.isfinite(slope)))
+
+
+@pytest.mark.parametrize("axis", [0, 2])
+@pytest.mark.parametrize("unroll", [1, 4])
+def test_a_table_cut_by_levels_or_rows_gives_the_same_features_and_gradients(axis, unroll):
+  grid = hashgrid(**SMALL, unroll=unroll)
+  table = jax.random.normal(jax.random.key(0), (4, 3, 512))
+  x = jax.random.uniform(jax.random.key(1), (64, 3), minval=-1)
+  mesh = jax.make_mesh((4,), ("model",), axis_types=(jax.sharding.AxisType.Auto,))
+  cut = jax.device_put(table, jax.NamedSharding(mesh, jax.P(*(None,) * axis, "model")))
+  both = jax.jit(jax.value_and_grad(lambda t: jnp.sum(jnp.sin(grid.apply({"table": t}, x)))))
+  for ours, whole in zip(both(cut), both(table), strict=True):
+    np.testing.assert_allclose(ours, whole, rtol=1e-5, atol=1e-5)  # sums of numbers of order 1
+
+
+def test_forward_mode_equals_reverse_mode():
+  grid = hashgrid(**SMALL)
+  params = {"table": jax.random.normal(jax.random.key(0), (4, 3, 512))}
+  x = jax.random.uniform(jax.random.key(1), (3,), minval=-1)
+  np.testing.assert_allclose(jax.jacfwd(grid.apply, 1)(params, x), jax.jacrev(grid.apply, 1)(params, x), rtol=1e-4,
+                             atol=1e-4)  # slopes are of order 10

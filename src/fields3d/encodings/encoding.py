@@ -12,8 +12,10 @@ class Encoding:
   """A map from points to features, learned or fixed.
 
   init: (key) -> params, a plain nested dict (empty where nothing is learned).
-  apply: (params, x (*b, n, 3), level=None) -> (*b, n, dim), x in the box [-1, 1]^3. `level` is the real number of
-    active levels, coarse ones first, None for all: a feature of an inactive level is 0, and fades in smoothly.
+  apply: (params, x (*b, 3), level=None, radius=None) -> (*b, dim), x in the box [-1, 1]^3. `level` is the real number
+    of active levels, coarse ones first, None for all: a feature of an inactive level is 0, and fades in smoothly.
+    `radius` (*b,) is that of the cone's section at x, in the box's units, None for points; encodings that know
+    nothing of cones ignore it.
   dim: features per point.
   levels: how many levels there are; 1 where the notion means nothing, and then `level` is ignored.
   """
@@ -35,3 +37,14 @@ def fade(level: jax.Array | float | None, levels: int) -> jax.Array | None:
     return None
   progress = jnp.clip(jnp.asarray(level, jnp.float32) - jnp.arange(levels, dtype=jnp.float32), 0.0, 1.0)
   return 0.5 * (1 - jnp.cos(jnp.pi * progress))
+
+
+def nothing(key: jax.Array) -> dict:
+  """The parameters of an encoding that learns nothing."""
+  del key
+  return {}
+
+
+def at_least_float32(x: jax.Array) -> jax.Array:
+  """bfloat16 coordinates would put the phase of a high octave off by a whole turn."""
+  return x.astype(jnp.promote_types(x.dtype, jnp.float32))

@@ -1,16 +1,17 @@
-"""Fixed sinusoidal encodings: axis-aligned octaves (NeRF, BARF) and random directions (Tancik)."""
+"""Fixed sinusoidal encodings: octaves (NeRF, BARF), of cones too (mip-NeRF), and random directions (Tancik)."""
 
 import jax.numpy as jnp
 import numpy as np
 
 from fields3d.core.config import Count, Index, Positive
-from fields3d.encodings.encoding import Encoding, fade
+from fields3d.encodings.encoding import Encoding, at_least_float32, fade, nothing
 
 
-def fourier(levels: Count = 6) -> Encoding:
+def fourier(levels: Count = 6, include_input: bool = False) -> Encoding:
   """sin(2^k pi x) and cos(2^k pi x) of each coordinate, k below `levels`: one octave a level, coarse first.
 
-  With `level`, octaves fade in one after another.
+  With `level`, octaves fade in one after another. `include_input` puts the coordinates before the octaves, which the
+  equation does not and the authors' code does.
 
   Source: NeRF (Mildenhall et al. 2020), equation 4; BARF (Lin et al. 2021), equation 14.
 
@@ -18,18 +19,46 @@ def fourier(levels: Count = 6) -> Encoding:
   >>> encoding.apply({}, jnp.zeros((5, 3))).shape
   (5, 24)
   """
-  frequencies = np.pi * 2.0 ** np.arange(levels)
+  def apply(params, x, level=None, radius=None):
+    del params, radius
+    waves = _octaves(x, levels, level, None)
+    return jnp.concatenate([at_least_float32(x), waves], axis=-1) if include_input else waves
 
-  def apply(params, x, level=None):
+  return Encoding(nothing, apply, levels * 6 + 3 * include_input, levels)
+
+
+def integrated_fourier(levels: Count = 16) -> Encoding:
+  """The expectation of `fourier` over a Gaussian around each point, as wide as the cone: octaves finer than it vanish.
+
+  The Gaussian is isotropic with the second moment of a disc of the given radius, (radius / 2)^2 along each axis.
+  Without a radius the encoding is `fourier`.
+
+  Source: mip-NeRF (Barron et al. 2021), equations 9 to 14, with the cone's perpendicular variance along its axis too.
+
+  >>> encoding = integrated_fourier(levels=4)
+  >>> bool(jnp.all(jnp.abs(encoding.apply({}, jnp.full((1, 3), 0.3), radius=jnp.ones(1))[0, 6:]) < 0.01))
+  True
+  """
+  def apply(params, x, level=None, radius=None):
     del params
-    x = _at_least_float32(x)
-    phase = x[..., None, :] * jnp.asarray(frequencies, x.dtype).reshape((1,) * (x.ndim - 1) + (levels, 1))
-    waves = jnp.concatenate([jnp.sin(phase), jnp.cos(phase)], axis=-1)
-    if level is not None:
-      waves = waves * fade(level, levels).astype(x.dtype).reshape((1,) * (x.ndim - 1) + (levels, 1))
-    return waves.reshape(*x.shape[:-1], levels * 6)
+    return _octaves(x, levels, level, radius)
 
-  return Encoding(_nothing, apply, levels * 6, levels)
+  return Encoding(nothing, apply, levels * 6, levels)
+
+
+def _octaves(x, levels: int, level, radius):
+  """(*b, levels * 6): each octave's three sines, then its three cosines, damped by a cone's width and by `level`."""
+  x = at_least_float32(x)
+  ones = (1,) * (x.ndim - 1)
+  frequencies = jnp.asarray(np.pi * 2.0 ** np.arange(levels), x.dtype)
+  phase = x[..., None, :] * frequencies.reshape(*ones, levels, 1)
+  waves = jnp.concatenate([jnp.sin(phase), jnp.cos(phase)], axis=-1)
+  if radius is not None:
+    deviation = radius.astype(x.dtype)[..., None] / 2 * frequencies.reshape(*ones, levels)
+    waves = waves * jnp.exp(-deviation**2 / 2)[..., None]
+  if level is not None:
+    waves = waves * fade(level, levels).astype(x.dtype).reshape(*ones, levels, 1)
+  return waves.reshape(*x.shape[:-1], levels * 6)
 
 
 def gaussian_fourier(features: Count = 256, frequency: Positive = 2.0, seed: Index = 0) -> Encoding:
@@ -48,13 +77,13 @@ def gaussian_fourier(features: Count = 256, frequency: Positive = 2.0, seed: Ind
   half = max(features // 2, 1)
   directions = np.pi * frequency * np.random.default_rng(seed).standard_normal((3, half))
 
-  def apply(params, x, level=None):
-    del params, level
-    x = _at_least_float32(x)
+  def apply(params, x, level=None, radius=None):
+    del params, level, radius
+    x = at_least_float32(x)
     phase = jnp.matmul(x, jnp.asarray(directions, x.dtype), precision="highest")
     return jnp.concatenate([jnp.sin(phase), jnp.cos(phase)], axis=-1)
 
-  return Encoding(_nothing, apply, 2 * half)
+  return Encoding(nothing, apply, 2 * half)
 
 
 def identity() -> Encoding:
@@ -63,14 +92,4 @@ def identity() -> Encoding:
   >>> identity().dim
   3
   """
-  return Encoding(_nothing, lambda params, x, level=None: x, 3)
-
-
-def _nothing(key) -> dict:
-  del key
-  return {}
-
-
-def _at_least_float32(x):
-  """bfloat16 coordinates would put the phase of a high octave off by a whole turn."""
-  return x.astype(jnp.promote_types(x.dtype, jnp.float32))
+  return Encoding(nothing, lambda params, x, level=None, radius=None: x, 3)

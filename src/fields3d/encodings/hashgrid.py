@@ -1,31 +1,25 @@
 """Multiresolution hash grid: tables of features at several resolutions, interpolated at each point.
 
 The table is features-first, (levels, features, rows), points are the minor dimension of everything, and levels are a
-`lax.scan`. On a TPU a minor dimension of two features would be padded to 128 lanes; on a CPU one 1-D gather per
-feature over all eight corners (in the gradient, one 1-D scatter) is several times faster than rows of features.
-Derivatives of any order are plain autodiff: gather and scatter are each other's transpose.
+`lax.scan`. On a TPU a minor dimension of two features would be padded to 128 lanes; on a CPU one 1-D gather over all
+eight corners (in the gradient, one 1-D scatter) is several times faster than rows of features. The backward pass
+computes rows and weights again rather than remember 64 bytes a point and level. Derivatives of any order and mode are
+plain autodiff: gather and scatter are each other's transpose.
 """
 
-import itertools
-import math
 from typing import Annotated, Literal
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float
 
 from fields3d.core.config import Count, Positive, Range
 from fields3d.core.errors import UsageFault
 from fields3d.encodings.encoding import Encoding, fade
+from fields3d.encodings.interpolation import corners, interpolate, unit_box
 
 PRIMES = (1, 2654435761, 805459861)
-CORNERS = tuple(itertools.product((0, 1), repeat=3))
-EASE = {
-    "linear": lambda t: t,
-    "smoothstep": lambda t: t * t * (3 - 2 * t),
-    "quintic": lambda t: t * t * t * (10 - 15 * t + 6 * t * t),
-}
 
 
 def resolutions(levels: int, coarsest: int, finest: int) -> np.ndarray:
@@ -44,6 +38,7 @@ def hashgrid(levels: Annotated[int, Range(ge=1, le=64)] = 12, features: Annotate
              log2_rows: Annotated[int, Range(ge=3, le=28)] = 16, coarsest: Annotated[int, Range(ge=1, le=2**20)] = 16,
              finest: Annotated[int, Range(ge=1, le=2**20)] = 256,
              interpolation: Literal["linear", "smoothstep", "quintic"] = "linear", init_scale: Positive = 1e-4,
+             frozen: tuple[Annotated[int, Range(ge=0, le=63)], ...] = (), antialias: bool = False,
              unroll: Count = 1) -> Encoding:
   """The hash grid of Instant-NGP over the box [-1, 1]^3; points outside it are moved onto its faces.
 
@@ -56,13 +51,16 @@ def hashgrid(levels: Annotated[int, Range(ge=1, le=64)] = 12, features: Annotate
     log2_rows: the binary logarithm of the rows of a level.
     coarsest, finest: cells per axis of the first and the last level.
     init_scale: the table starts uniform in [-init_scale, init_scale].
+    frozen: the levels, counted from 0, whose tables get no gradient.
+    antialias: where `apply` is given a radius, levels whose cells are finer than the cone are scaled down.
     unroll: levels in one turn of the loop. 1 compiles fast and takes least memory, on accelerators the right choice;
-      on a CPU, which runs the independent levels side by side, `levels` is 2 to 3 times faster.
+      on a CPU, which runs the independent levels side by side, `levels` is fastest.
 
   Raises:
-    UsageFault: `finest` below `coarsest`.
+    UsageFault: `finest` below `coarsest`, or a frozen level that is none.
 
-  Source: Instant-NGP (Müller et al. 2022), section 3; smooth interpolation: its appendix A.
+  Source: Instant-NGP (Müller et al. 2022), section 3; smooth interpolation: its appendix A; antialiasing: Zip-NeRF
+    (Barron et al. 2023), section 3.1, with one isotropic Gaussian of the cone's second moments at each point.
 
   >>> grid = hashgrid(levels=2, features=4, log2_rows=10)
   >>> grid.apply(grid.init(jax.random.key(0)), jnp.zeros((5, 3))).shape
@@ -70,29 +68,36 @@ def hashgrid(levels: Annotated[int, Range(ge=1, le=64)] = 12, features: Annotate
   """
   if finest < coarsest:
     raise UsageFault("hashgrid.finest", f"{finest} is below coarsest = {coarsest}", "give it at least as many cells")
+  if max(frozen, default=0) >= levels:
+    raise UsageFault("hashgrid.frozen", f"level {max(frozen)} does not exist", f"the last one is {levels - 1}")
   rows = 2 ** log2_rows
-  cells, strides, dense = _layout(resolutions(levels, coarsest, finest), rows, smooth=interpolation != "linear")
+  held = np.isin(np.arange(levels), frozen)[:, None, None]
+  cells, strides, dense = layout(resolutions(levels, coarsest, finest), rows, smooth=interpolation != "linear")
 
   def init(key):
     return {"table": jax.random.uniform(key, (levels, features, rows), jnp.float32, -init_scale, init_scale)}
 
-  def apply(params, x, level=None):
-    u = _unit_box(x)
+  def apply(params, x, level=None, radius=None):
+    u, table = unit_box(x), params["table"]
+    if frozen:
+      table = jnp.where(held, jax.lax.stop_gradient(table), table)
 
-    def one(_, layer):
-      table, n, stride, is_dense = layer
-      index, weight = _corners(u, n.astype(u.dtype), stride, is_dense, rows, interpolation)
-      return None, jnp.stack([_interpolate(table[f], index, weight) for f in range(features)])
+    def one(columns, u, n, stride, is_dense):
+      return interpolate(columns, *corners(u, n.astype(u.dtype), stride, is_dense, rows, interpolation))
 
-    _, out = jax.lax.scan(one, None, (params["table"], cells, strides, dense), unroll=min(unroll, levels))
+    one = jax.checkpoint(one, prevent_cse=False)
+    _, out = jax.lax.scan(lambda _, layer: (None, one(layer[0], u, *layer[1:])), None, (table, cells, strides, dense),
+                          unroll=min(unroll, levels))
     if level is not None:
       out = out * fade(level, levels).astype(out.dtype)[:, None, None]
+    if antialias and radius is not None:
+      out = out * _blur(radius.reshape(-1).astype(out.dtype), cells)[:, None]
     return out.reshape(levels * features, -1).T.reshape(*x.shape[:-1], levels * features)
 
   return Encoding(init, apply, levels * features, levels)
 
 
-def _layout(cells: np.ndarray, rows: int, smooth: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def layout(cells: np.ndarray, rows: int, smooth: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
   """Per level: cells per axis, the three coordinates' multipliers (strides or primes), whether it is dense."""
   nodes = cells + (2 if smooth else 1)
   dense = nodes ** 3 <= rows
@@ -101,33 +106,12 @@ def _layout(cells: np.ndarray, rows: int, smooth: bool) -> tuple[np.ndarray, np.
   return cells.astype(np.float32), strides.astype(np.uint32), dense
 
 
-def _unit_box(x: Float[Array, "*b 3"]) -> Float[Array, "3 n"]:
-  """Points of [-1, 1]^3 as coordinates in [0, 1], at least float32: at 1,024 cells bfloat16 is off by two."""
-  x = x.astype(jnp.promote_types(x.dtype, jnp.float32))
-  return jnp.clip((x.reshape(-1, 3).T + 1) / 2, 0, 1)
+def _blur(radius: Float[Array, " n"], cells: np.ndarray) -> Float[Array, "levels n"]:
+  """What is left of a level's features under a Gaussian of a cone's width: the share of it inside one cell.
 
+  A disc has the standard deviation radius / 2 along each axis, and sigma = radius / 4 where the box is [0, 1]^3.
 
-def _corners(u: Float[Array, "3 n"], cells: jax.Array, stride: jax.Array, dense: jax.Array, rows: int,
-             interpolation: str) -> tuple[Int[Array, "8 n"], Float[Array, "8 n"]]:
-  """Row and interpolation weight of the eight nodes around each point, at one level.
-
-  The mask keeps the rows of even non-finite points in bounds.
+  Source: Zip-NeRF (Barron et al. 2023), section 3.1: erf(1 / sqrt(8 sigma^2 n^2)).
   """
-  smooth = interpolation != "linear"
-  position = u * cells + (0.5 if smooth else 0.0)
-  low = jnp.clip(jnp.floor(position), 0, cells - (0 if smooth else 1))
-  high_weight = EASE[interpolation](position - low)
-  weights = (1 - high_weight, high_weight)
-  node = low.astype(jnp.uint32) * stride[:, None]
-  nodes = (node, node + stride[:, None])
-  index, weight = [], []
-  for corner in CORNERS:
-    a, b, c = (nodes[side][axis] for axis, side in enumerate(corner))
-    index.append(jnp.where(dense, a + b + c, a ^ b ^ c) & jnp.uint32(rows - 1))
-    weight.append(math.prod(weights[side][axis] for axis, side in enumerate(corner)))
-  return jnp.stack(index).astype(jnp.int32), jnp.stack(weight)
-
-
-def _interpolate(column: Float[Array, " rows"], index: Int[Array, "8 n"],
-                 weight: Float[Array, "8 n"]) -> Float[Array, " n"]:
-  return jnp.sum(column.at[index].get(mode="promise_in_bounds") * weight, axis=0)
+  in_cells = radius[None] * cells.astype(radius.dtype)[:, None]
+  return jax.scipy.special.erf(np.sqrt(2) / jnp.maximum(in_cells, 1e-6))
