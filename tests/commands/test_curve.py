@@ -43,7 +43,7 @@ def run(tmp_path, monkeypatch):
   pixels = np.full((12, 16, 4), 65535, np.uint16)
   pixels[..., :3] = 32768
   photographs = [View(f"v{i}", CAMERA, lambda: pixels) for i in range(3)]
-  info = {"near": 2.0, "far": 6.0, "background": "none", "protocol": {"scene": "grey", "resolution": "16x12"}}
+  info = {"near": 2.0, "far": 6.0, "background": "none", "opaque": True, "protocol": {"scene": "grey", "resolution": "16x12"}}
   dataset = Dataset(info, lambda *_: {}, lambda split: (), lambda split: photographs)
 
   def opened(step):

@@ -11,14 +11,16 @@ import subprocess
 import numpy as np
 import pytest
 import trimesh
+from PIL import Image
 
 from fields3d.core.errors import Fault
 from fields3d.core.types import Mesh
 from fields3d.evaluation import report
 from fields3d.evaluation.geometry import compare
+from fields3d.evaluation.image_set import summarise_images
 from fields3d.evaluation.preview import write_previews
 from fields3d.evaluation.report import evaluation_dir, render_page, write_report
-from fields3d.evaluation.results import Evaluation, Row
+from fields3d.evaluation.results import Evaluation, Metric, Row
 
 EVIL = '"><img src=x onerror=alert(1)></script><script>alert(2)</script>\u2028'
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
@@ -154,6 +156,45 @@ def test_the_report_is_written_whole_and_a_bad_place_is_one_line(run):
   path.mkdir()
   with pytest.raises(Fault, match="report.html.* is a directory"):
     write_report(workdir, 12, evaluations, command="x", config={}, environment={})
+
+
+@pytest.fixture
+def viewed(tmp_path):
+  """A run directory with an evaluation of forty large views and a curve, all named by an enemy."""
+  out = evaluation_dir(tmp_path, 12, "main")
+  out.mkdir(parents=True)
+  noise = np.random.default_rng(0).integers(0, 256, (800, 2400, 3), np.uint8)
+  Image.fromarray(noise).save(out / "comparison.png", compress_level=1)
+  rows = []
+  for i in range(40):
+    found = (Metric("psnr", 20.0 + (7 * i) % 40, None, None, 1, 0, None, "higher", "dB"),)
+    files = {"comparison": "comparison.png"} if i < 14 or i in (17, 20) else {}
+    rows.append(Row(f"{EVIL}{i}", "800x800", i, "ok", found, (), {"render_ms": 12.5}, files))
+  metrics = summarise_images(rows, f"{EVIL} test 800x800, white, sRGB", 3)
+  points = [{"step": s, "seconds": s / 10, "value": 30.0 + s / 1000, "low": None, "high": None, "n": 2} for s in (100, 200)]
+  (tmp_path / "eval" / "curve.json").write_text(json.dumps({"name": EVIL, "points": points}))
+  return tmp_path, {"main": Evaluation("views", metrics, rows, (), {"seed": 3}, "view")}
+
+
+def test_views_show_the_worst_median_and_best_beside_their_photographs(viewed):
+  text = page_of(viewed)
+  elements = Elements(text)
+  images = [attributes for tag, attributes in elements.found if tag == "img"]
+  assert elements.open == [] and "data-viewer" not in text.partition("<script>")[0]
+  assert [a["alt"].removeprefix(EVIL).partition(":")[0] for a in images[:3]] == ["0", "20", "17"]
+  assert all(f"<b>{word}</b>" in text for word in ("worst", "median", "best"))
+  assert all((a["width"], a["height"]) == ("1200", "400") for a in images)
+  assert len(text) < 15 << 20
+
+
+def test_figures_of_views_stand_in_cards_tables_and_the_curve(viewed):
+  text = page_of(viewed)
+  mean = viewed[1]["main"].metrics[0]
+  assert f'PSNR, dB</h3><div class="value">{mean.value:.4g}</div>' in text and "40 views" in text
+  assert text.count('<td data-value="12.5">12.5</td>') == 40 and "By view" in text and ">Size<" in text
+  curves = json.loads(next(t for a, t in Elements(text).scripts if a.get("id") == "curves"))
+  assert curves[0] == {"name": EVIL, "unit": "second", "step": [10, 20], "value": [30.1, 30.2]}
+  assert "<tr><td>200</td><td>20</td><td><b>30.2</b></td></tr>" in text
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine")

@@ -42,7 +42,7 @@ def photograph(index, offset=0.0, mask=None):
 
 
 def inputs_of(tmp_path, views, render=seen, **info):
-  facts = {"near": 2.0, "far": 6.0, "background": "black",
+  facts = {"near": 2.0, "far": 6.0, "background": "black", "opaque": False,
            "protocol": {"scene": "mic", "resolution": "40x34 area-averaged from 800x800", "colors": "sRGB"}, **info}
   dataset = Dataset(facts, lambda *_: {}, lambda split: (), lambda split: views if split == "test" else ())
   return EvaluationInput({"render": render}, dataset, tmp_path, 7)
@@ -82,9 +82,16 @@ def test_photograph_and_rendering_stand_on_the_same_background(tmp_path, own):
 
 
 def test_opaque_photographs_have_no_background_to_replace(tmp_path):
+  inputs = inputs_of(tmp_path, [photograph(0)], background="none", opaque=True)
   with pytest.raises(UsageFault, match="none to replace"):
-    evaluate(inputs_of(tmp_path, [photograph(0)], background="none"), background="white")
-  assert ", opaque, " in evaluate(inputs_of(tmp_path, [photograph(0)], background="none")).metrics[0].name
+    evaluate(inputs, background="white")
+  assert ", opaque, " in evaluate(inputs).metrics[0].name
+
+
+def test_transparent_photographs_without_a_background_stand_on_white(tmp_path):
+  inputs = inputs_of(tmp_path, [photograph(0)], lambda rays: seen(rays, 1.0), background="none")
+  found = evaluate(inputs)
+  assert values(found, "psnr")[0] > 95 and ", white, " in found.metrics[0].name
 
 
 def test_masked_pixels_do_not_count(tmp_path):

@@ -74,12 +74,13 @@ def measure(predicted: np.ndarray, truth: np.ndarray, mask: np.ndarray | None, c
   return "ok" if finite else NOT_FINITE, found
 
 
-def summarise_images(rows: Sequence[Row], protocol: str, seed: int) -> list[Metric]:
-  """Means and medians over the images, named "<figure> [<protocol>]/mean" and "/median"."""
+def summarise_images(rows: Sequence[Row], protocol: str, seed: int, more: str = "") -> list[Metric]:
+  """Means and medians over the images, named "<figure> [<protocol>]/mean" and "/median"; `more` ends their protocol."""
   out = []
   for metric in summarise(rows, seed, "view"):
     kind, slash, statistic = metric.name.partition("/")
-    out.append(dataclasses.replace(metric, name=f"{kind} [{protocol.replace('/', ':')}]{slash}{statistic}"))
+    out.append(dataclasses.replace(metric, name=f"{kind} [{protocol.replace('/', ':')}]{slash}{statistic}",
+                                   protocol=f"{metric.protocol}; {more}" if more else metric.protocol))
   return out
 
 

@@ -21,6 +21,7 @@ from fields3d.evaluation.reconstruction import file_stem
 from fields3d.evaluation.results import Evaluation, EvaluationInput, Evaluator, Row
 from fields3d.rendering.images import TILE, render_camera
 
+NAMED = ("scene", "resolution", "background", "colors")  # Words of a dataset's protocol that stand in names.
 BACKGROUNDS = {"white": 1.0, "black": 0.0}
 ERROR_SCALE = 0.1  # The mean absolute error of a pixel's channels that an error map shows brightest.
 
@@ -69,7 +70,8 @@ def views(split: Literal["train", "val", "test"] = "test",
     if pictures:
       rows = _with_comparisons(rows, every, pair, pictures, inputs.out_dir)
     protocol = describe(info, split, every, index, pair.background, supersample)
-    return Evaluation("views", summarise_images(rows, protocol, chosen), rows, warnings + warnings_of(rows),
+    more = "; ".join(f"{key}: {text}" for key, text in info["protocol"].items() if key not in NAMED)
+    return Evaluation("views", summarise_images(rows, protocol, chosen, more), rows, warnings + warnings_of(rows),
                       settings | {"seed": chosen}, "view")
 
   return run
@@ -89,7 +91,8 @@ class Compositor:
   """Photographs and renderings as (h, w, 3) float32 images in [0, 1] on one background.
 
   Args:
-    info: the dataset's facts; "background" is what renderings and photographs stand on: "white", "black" or "none".
+    info: the dataset's facts. Renderings stand on "background", "white" or "black"; where it is "none", on white if
+      photographs are transparent, and on nothing if all are "opaque".
     background: to put both on instead.
 
   Raises:
@@ -97,7 +100,7 @@ class Compositor:
   """
 
   def __init__(self, info: Mapping[str, Any], background: str | None = None):
-    own = info["background"]
+    own = "white" if info["background"] == "none" and not info["opaque"] else info["background"]
     self.background = background or own
     if self.background != own and own not in BACKGROUNDS:
       raise UsageFault("evals.views.background", "the dataset's photographs have none to replace", "leave it out")
@@ -120,15 +123,13 @@ def composite(pixels: np.ndarray, background: str) -> np.ndarray:
 
 def describe(info: Mapping[str, Any], split: str, every: Sequence[View], index: np.ndarray, background: str,
              supersample: int) -> str:
-  """The words that belong to every figure: scene, split, resolution, background, colour space, what else differs."""
-  said = {"scene": "", "resolution": "", "colors": "sRGB", **info.get("protocol", {})}
+  """The words that belong in every figure's name: scene, split, resolution, background, colour space..."""
+  said = {"scene": "", "resolution": "", "colors": "sRGB", **info["protocol"]}
   sizes = {"{}x{}".format(*every[i].camera.size) for i in index}
   own = sizes.pop() if len(sizes) == 1 else "mixed sizes"
   resolution = said["resolution"] if own in said["resolution"] else f"{own} {said['resolution']}".strip()
-  named = ("scene", "resolution", "background", "colors")
-  others = [text for key, text in said.items() if key not in named and text != split]
   words = [" ".join(filter(None, (said["scene"], split, resolution))),
-           "opaque" if background == "none" else background, said["colors"], *others,
+           "opaque" if background == "none" else background, said["colors"],
            *[f"{supersample}x{supersample} rays a pixel rendered"] * (supersample > 1),
            *[f"{len(index)} of {len(every)} views"] * (len(index) < len(every))]
   return ", ".join(words)
