@@ -86,6 +86,14 @@ def test_a_count_beyond_the_file_is_refused_before_anything_is_made(tmp_path, ki
     READERS[kind](write(tmp_path, kind, struct.pack("<Q", count) + GOOD[kind][8:]))
 
 
+def test_a_file_above_the_cap_is_not_read(tmp_path):
+  path = tmp_path / "points3D.bin"
+  with open(path, "wb") as f:
+    f.truncate(2**31 + 1)  # a hole: no such bytes are stored
+  with pytest.raises(BadData, match="2147483649 bytes, the cap is"):
+    read_points(path)
+
+
 NAN = float("nan")
 INTRINSICS = (60.0, 55.0, 32.0, 24.0)
 

@@ -24,6 +24,7 @@ MODELS = {  # id -> name, parameters (focal lengths, principal point, distortion
 KINDS = ("cameras", "images", "points3D")
 _UNIT = 1e-3  # how far a quaternion's length may be from 1
 _MAX_NAME = 4096
+_MAX_BYTES = 2**31  # of a file
 _MAX_SIDE = 1 << 20  # pixels; no photograph has a longer side
 _CUT = "the file is cut off or no COLMAP model: copy it again"
 
@@ -290,6 +291,8 @@ def _file(folder: pathlib.Path, kind: str) -> pathlib.Path:
 
 def _read(path: pathlib.Path) -> bytes:
   try:
+    if (size := path.stat().st_size) > _MAX_BYTES:
+      raise BadData(path, f"{size} bytes, the cap is {_MAX_BYTES}", "split the scene")
     data = path.read_bytes()
   except OSError as error:
     raise from_os_error(error, path) from None

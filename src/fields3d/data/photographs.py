@@ -43,7 +43,7 @@ def find_folder(root: pathlib.Path, factor: int | None) -> Folder:
 
 
 def make_views(names: Sequence[str], paths: Sequence[pathlib.Path], cameras: Sequence[Camera],
-               reduction: int, masks: Sequence[pathlib.Path | None] | None = None) -> tuple[tuple[View, ...], bool]:
+               reduction: float, masks: Sequence[pathlib.Path | None] | None = None) -> tuple[tuple[View, ...], bool]:
   """Posed photographs, and whether all are opaque. Headers are read here, pixels when a view is asked for them.
 
   Args:
@@ -54,15 +54,12 @@ def make_views(names: Sequence[str], paths: Sequence[pathlib.Path], cameras: Seq
   Raises:
     BadData: a photograph's shape is not the calibrated image's (within a pixel of rounding).
   """
-  views, opaque, seen = [], True, {}
+  views, opaque = [], True
   for name, path, calibrated, mask_path in zip(names, paths, cameras, masks or [None] * len(names), strict=True):
     facts = image_facts(path)
     _check_shape(path, facts.size, calibrated.size)
     camera = resized(calibrated, *(max(1, round(side / reduction)) for side in facts.size))
-    lens = (camera.model, camera.size, camera.intrinsics, camera.distortion)
-    if lens not in seen:  # photographs mostly share one, and its pixels take long
-      seen[lens] = valid_pixels(camera)
-    mask = functools.partial(_mask, mask_path, seen[lens]) if mask_path or not seen[lens].all() else None
+    mask = functools.partial(_mask, mask_path, camera) if mask_path or not valid_pixels(camera).all() else None
     views.append(View(name, camera, functools.partial(_read, path, *camera.size), mask))
     opaque &= not facts.alpha
   return tuple(views), opaque
@@ -102,9 +99,9 @@ def _read(path: pathlib.Path, width: int, height: int) -> np.ndarray:
   return area_average(read_image(path), width, height)
 
 
-def _mask(path: pathlib.Path | None, valid: np.ndarray) -> np.ndarray:
+def _mask(path: pathlib.Path | None, camera: Camera) -> np.ndarray:
   """(h, w) bool: pixels that directions fall on and, where there is a mask, of which all the area counts."""
+  valid = valid_pixels(camera)
   if path is None:
     return valid
-  height, width = valid.shape
-  return valid & (area_average(read_mask(path)[..., None].astype(np.float32), width, height)[..., 0] > 1 - 1e-6)
+  return valid & (area_average(read_mask(path)[..., None].astype(np.float32), *camera.size)[..., 0] > 1 - 1e-6)
