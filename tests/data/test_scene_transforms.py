@@ -141,7 +141,7 @@ def test_lenses_are_what_the_dialects_call_them(tmp_path, top, model, distortion
     ({"camera_model": "OPEN_CV"}, "did you mean 'OPENCV'"), ({"camera_model": "ORTHOPHOTO"}, "rays without one centre"),
     ({"ftheta_p0": 1.0}, "ftheta_p0: a lens that is not supported"), ({"k1": "0.1"}, "k1 = '0.1' is no number"),
     ({"camera_model": "FISHEYE624"}, "12 distortion_params"), ({"fl_x": -5.0}, "focal length of -5"),
-    ({"fl_x": None}, "no focal length"), ({"w": 8, "h": 5}, "w x h = 8 x 5, the image has 8 x 6"), ({"w": 0}, "w x h = 0"),
+    ({"fl_x": None}, "no focal length"), ({"w": 8, "h": 4}, "of 8 x 6 pixels, its camera of 8 x 4"), ({"w": 0}, "w x h = 0"),
     ({"aabb_scale": "2"}, "aabb_scale = '2'"), ({"aabb_scale": 1, "offset": [1]}, "offset"),
     ({"train_filenames": "images/000.png"}, "no list of names"), ({"test_filenames": []}, "no train_filenames")])
 def test_settings_that_mean_nothing_are_refused_by_name(tmp_path, top, words):
@@ -172,7 +172,7 @@ def test_an_image_turned_by_exif_must_have_the_size_after_turning(tmp_path):
   Image.new("RGB", (8, 6)).save(tmp_path / "images" / "001.jpg", exif=exif)
   content = (tmp_path / "transforms.json").read_text().replace("001.png", "001.jpg")
   (tmp_path / "transforms.json").write_text(content)
-  with pytest.raises(BadData, match="frame 'images/001.jpg': w x h = 8 x 6, the image has 6 x 8"):
+  with pytest.raises(BadData, match="images/001.jpg: is of 6 x 8 pixels, its camera of 8 x 6"):
     load_transforms(tmp_path)
 
 
@@ -264,12 +264,20 @@ def test_masks_and_depths_follow_their_photograph(tmp_path):
   assert view.mask().shape == (3, 4) and not view.mask()[0, 0] and view.mask().sum() == 11
   np.testing.assert_allclose(view.depth(), 0.5, rtol=1e-6)  # 150 * 0.01 / 3
   assert all(other.mask is None and other.depth is None for other in scene.views["test"])
-  Image.fromarray(mask[:4]).save(tmp_path / "mask.png")
-  with pytest.raises(BadData, match="mask.png: 8 x 4 pixels, the photograph has 8 x 6"):
-    view.mask()
+  Image.fromarray(np.full((3, 8), 150, np.uint16)).save(tmp_path / "depth.png")
+  with pytest.raises(BadData, match="depth.png: 8 x 3 pixels, the photograph has 8 x 6"):
+    view.depth()
   (tmp_path / "mask.png").unlink()
   with pytest.raises(BadData, match="'images/001.png' names 'mask.png', which is not there"):
     load_transforms(tmp_path)
+
+
+@pytest.mark.parametrize("unit, doubts", [(0.01, 0), (1.0, 1)])
+def test_depths_in_another_unit_are_doubted(tmp_path, unit, doubts):
+  write_scene(tmp_path, 3, each=lambda i: {"depth_file_path": "depth.png"})
+  Image.fromarray(np.full((6, 8), 300, np.uint16)).save(tmp_path / "depth.png")
+  warnings = load_transforms(tmp_path, box=1.5, depth_unit=unit).warnings
+  assert len(warnings) == doubts and all("check depth_unit" in warning for warning in warnings)
 
 
 def test_pixels_that_the_lens_does_not_reach_are_masked_with_a_warning(tmp_path):

@@ -4,6 +4,7 @@ The file's world has +z up, the model frame +y. Where the object's box is known 
 `aabb_scale`; or given) it becomes [-1, 1]^3; elsewhere the cameras are normalised and space is unbounded.
 """
 
+import dataclasses
 import functools
 import itertools
 import os
@@ -16,15 +17,17 @@ import numpy as np
 from fields3d.core.config import Count, Positive, Range
 from fields3d.core.errors import BadData, MissingInput
 from fields3d.core.types import Camera, Frame, View
-from fields3d.data.images import area_average, nearest_sample, read_depth, read_image, read_mask
+from fields3d.data.images import nearest_sample, read_depth
+from fields3d.data.photographs import make_views
 from fields3d.data.scene import Scene
 from fields3d.data.scene_frame import Centre, Mode, normalise, to_model
-from fields3d.data.transforms_json import Posed, TransformsFile, find_file, read_transforms
-from fields3d.geometry.cameras import resized, valid_pixels
+from fields3d.data.transforms_json import Posed, TransformsFile, find_file, is_number, read_transforms
+from fields3d.geometry.cameras import valid_pixels
 
 HoldEvery = Annotated[int, Range(ge=2)]
 SPLITS = ("train", "val", "test")
 Z_UP = np.array([[1.0, 0.0, 0.0], [0.0, 0.0, -1.0], [0.0, 1.0, 0.0]])  # the model's axes (columns) in a world with +z up
+_SMALLEST = 1e-9  # of scales
 _NEAR, _FAR = 0.05, 1e3  # nerfacto's, in a frame whose cameras are in the unit ball
 
 
@@ -114,8 +117,8 @@ def _warnings(read) -> list[str]:
 
 def _number(content: Mapping, key: str, default: float, where: pathlib.Path) -> float:
   value = content.get(key, default)
-  if isinstance(value, bool) or not isinstance(value, (int, float)) or value <= 0:
-    raise BadData(where, f"{key} = {value!r} is no positive number", "correct it")
+  if not is_number(value) or value < _SMALLEST:
+    raise BadData(where, f"{key} = {value!r} is no positive number, or no such scale", "correct it")
   return float(value)
 
 
@@ -151,7 +154,7 @@ def _ngp_box(content: Mapping, where: pathlib.Path) -> Frame | None:
     return None
   side, scale = _number(content, "aabb_scale", 1.0, where), _number(content, "scale", 0.33, where)
   offset = content.get("offset", [0.5, 0.5, 0.5])
-  if not isinstance(offset, list) or len(offset) != 3 or not all(isinstance(v, (int, float)) for v in offset):
+  if not isinstance(offset, list) or len(offset) != 3 or not all(map(is_number, offset)):
     raise BadData(where, f"offset = {offset!r} is not three numbers", "correct it")
   y, z, x = ((0.5 - v) / scale for v in offset)
   return Frame((x, y, z), 0.5 * side / scale)
@@ -190,11 +193,25 @@ def _scene(root: pathlib.Path, frames: Mapping[str, Sequence[Posed]], placed: _P
   if reach is None:
     farthest = max(float(np.linalg.norm(camera.pose[:, 3])) for camera in cameras) + 3**0.5
     reach = (_NEAR, farthest if placed.bounded else _FAR)
+  warnings += _depth_doubts(views, placed.bounded)
   opaque = not any(frame.facts.alpha for frame in everything)
   protocol = {"scene": root.name, "split": f"{split}: " + ", ".join(f"{len(views[s])} {s}" for s in SPLITS if views[s]),
               "resolution": _resolution(cameras, everything), "background": background, "colors": "sRGB"}
   return Scene(root.name, views, *reach, placed.frame, tuple(map(tuple, placed.rotation.tolist())),
                1.0 if placed.bounded else None, opaque=opaque, protocol=protocol, warnings=tuple(warnings))
+
+
+def _depth_doubts(views: Mapping[str, Sequence[View]], bounded: bool) -> list[str]:
+  """A warning if the first depth map's median lies where the scene is not: most likely its unit is another."""
+  view = next((view for group in views.values() for view in group if view.depth), None)
+  if view is None:
+    return []
+  depth, distance = view.depth(), float(np.linalg.norm(view.camera.pose[:, 3]))
+  median = float(np.median(depth[depth > 0])) if (depth > 0).any() else 0.0
+  low, high = (max(0.0, distance - 3**0.5), distance + 3**0.5) if bounded else (0.01, 100.0)
+  return [] if low < median < high else [
+      f"{view.name}: the median depth is {median:.3g}, the scene lies at {low:.3g} to {high:.3g} of the model frame; "
+      "check depth_unit"]
 
 
 def _resolution(cameras: Sequence[Camera], frames: Sequence[Posed]) -> str:
@@ -207,42 +224,20 @@ def _resolution(cameras: Sequence[Camera], frames: Sequence[Posed]) -> str:
 
 def _view(frame: Posed, placed: _Placed, width: int | None, depth_unit: float, warnings: list[str]) -> View:
   own = frame.facts.size
-  size = own if width is None else (width, max(1, round(own[1] * width / own[0])))
-  camera = resized(Camera(frame.camera.model, own, frame.camera.intrinsics, frame.camera.distortion,
-                          placed.pose(frame.camera.pose)), *size)
-  valid = valid_pixels(camera)
-  if not valid.any():
-    raise BadData(frame.image, "no direction falls on any of its pixels", "correct the camera's distortion")
-  mask = None
-  if frame.mask or not valid.all():
-    mask = functools.partial(_mask, frame.mask, own, None if valid.all() else valid, size)
-  if not valid.all():
-    warnings.append(f"{frame.name}: no direction falls on {(~valid).mean():.1%} of its pixels, by its distortion; "
+  camera = dataclasses.replace(frame.camera, pose=placed.pose(frame.camera.pose))
+  (view,), _ = make_views([frame.name], [frame.image], [camera], own[0] / width if width else 1, [frame.mask])
+  if not (valid := valid_pixels(view.camera)).all():
+    warnings.append(f"{frame.name}: no direction falls on {1 - valid.mean():.1%} of its pixels, by its distortion; "
                     "they are left out")
-  depth = functools.partial(_depth, frame.depth, own, size, depth_unit / placed.frame.scale) if frame.depth else None
-  return View(frame.name, camera, functools.partial(_pixels, frame.image, own, size), mask, depth)
-
-
-def _pixels(path: pathlib.Path, own: tuple[int, int], size: tuple[int, int]) -> np.ndarray:
-  return area_average(_sized(read_image(path), path, own), *size)
-
-
-def _mask(path: pathlib.Path | None, own: tuple[int, int], valid: np.ndarray | None, size: tuple[int, int]) -> np.ndarray:
-  """Pixels that count with all their area."""
-  if path is None:
-    return valid
-  counts = _sized(read_mask(path), path, own)
-  counts = area_average(counts[..., None].astype(np.float32), *size)[..., 0] > 1 - 1e-6
-  return counts if valid is None else counts & valid
+  if not frame.depth:
+    return view
+  size, unit = view.camera.size, depth_unit / placed.frame.scale
+  return dataclasses.replace(view, depth=functools.partial(_depth, frame.depth, own, size, unit))
 
 
 def _depth(path: pathlib.Path, own: tuple[int, int], size: tuple[int, int], unit: float) -> np.ndarray:
-  return nearest_sample(_sized(read_depth(path, unit), path, own), *size)
-
-
-def _sized(pixels: np.ndarray, path: pathlib.Path, own: tuple[int, int]) -> np.ndarray:
-  """The pixels, if they are as many as the photograph has."""
-  if pixels.shape[1::-1] != own:
-    raise BadData(path, f"{pixels.shape[1]} x {pixels.shape[0]} pixels, the photograph has {own[0]} x {own[1]}",
-                  "give a file of the photograph's size")
-  return pixels
+  depth = read_depth(path, unit)
+  if depth.shape[::-1] != own:
+    raise BadData(path, f"{depth.shape[1]} x {depth.shape[0]} pixels, the photograph has {own[0]} x {own[1]}",
+                  "give a depth map of the photograph's size")
+  return nearest_sample(depth, *size)

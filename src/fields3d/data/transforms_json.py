@@ -21,17 +21,20 @@ from fields3d.core import strict_json
 from fields3d.core.errors import BadData, nearest
 from fields3d.core.types import Camera
 from fields3d.data.images import SUFFIXES, ImageFacts, image_facts
-from fields3d.geometry.cameras import MODELS, camera_model, resized, spherical_intrinsics
+from fields3d.geometry.cameras import MODELS, camera_model, spherical_intrinsics
 from fields3d.geometry.transforms import rigid_poses
 
 _RENDERED_ONLY = ("ORTHOPHOTO", "OMNIDIRECTIONALSTEREO_L", "OMNIDIRECTIONALSTEREO_R", "VR180_L", "VR180_R")
 _OTHER_LENSES = ("ftheta_p0", "latlong", "is_orthographic", "orthographic", "rolling_shutter")
+_LARGEST = 1e9  # pixels, and units of length
+_SHORTEST = 1e-3  # focal length, pixels
 _DISTORTION = ("k1", "k2", "k3", "k4", "k5", "k6", "p1", "p2")
 
 
 @dataclasses.dataclass(frozen=True)
 class Posed:
-  """A frame: its name (the image's path from the scene's folder), files, camera in the file's world, and header facts."""
+  """A frame: its name (the image's path from the scene's folder), its files, its camera in the file's world and of the
+  size that the file says, and what the image's header says."""
   name: str
   image: pathlib.Path
   camera: Camera
@@ -76,7 +79,7 @@ def read_transforms(path: str | os.PathLike, root: pathlib.Path, skip_missing: b
     camera = read_camera({**content, **entry}, facts.size, pose, f"{path}: frame {name!r}")
     scaled += camera.size != facts.size
     others = [_other(root, path, entry.get(key), name) for key in ("mask_path", "depth_file_path")]
-    frames.append(Posed(name, file, resized(camera, *facts.size), facts, *others))
+    frames.append(Posed(name, file, camera, facts, *others))
   if scaled:
     warnings.append(f"{path}: {scaled} images have another size than w and h say; their intrinsics are scaled with it")
   return TransformsFile(path, frames, content, warnings + mended)
@@ -88,19 +91,17 @@ def read_camera(fields: Mapping[str, Any], size: tuple[int, int], pose: np.ndarr
   Its size is the one that the file says (the image's, where it says none).
 
   Raises:
-    BadData: no focal length, a field that is no number, a size that is not the image's in proportion, a camera model
-      that is unknown or no photograph's.
+    BadData: no focal length, a field that is no number, a camera model that is unknown or no photograph's.
   """
   def number(key, default=None):
     value = fields.get(key, default)
-    if isinstance(value, bool) or not isinstance(value, (int, float, type(default))):
-      raise BadData(where, f"{key} = {value!r} is no number", "correct it")
+    if value is not default and not is_number(value):
+      raise BadData(where, f"{key} = {value!r} is no number, or too large", "correct it")
     return value
 
   width, height = number("w", size[0]), number("h", size[1])
-  if not (width >= 1 and height >= 1) or _misfit(width, height, *size) >= 1:
-    raise BadData(where, f"w x h = {width} x {height}, the image has {size[0]} x {size[1]}",
-                  "give the intrinsics of this image; only a uniform scaling can be mended")
+  if not (width >= 1 and height >= 1):
+    raise BadData(where, f"w x h = {width} x {height}", "give the image's size")
   width, height = int(width), int(height)
   model, distortion = _lens(fields, number, where)
   if model == "EQUIRECTANGULAR":
@@ -110,14 +111,18 @@ def read_camera(fields: Mapping[str, Any], size: tuple[int, int], pose: np.ndarr
   if not (fx or fy):
     raise BadData(where, "no focal length: neither fl_x nor camera_angle_x", "add one")
   intrinsics = (float(fx or fy), float(fy), float(number("cx", width / 2)), float(number("cy", height / 2)))
-  if min(intrinsics[:2]) <= 0:
+  if min(intrinsics[:2]) < _SHORTEST:
     raise BadData(where, f"a focal length of {min(intrinsics[:2]):g} pixels", "correct fl_x, fl_y or camera_angle_x")
   return Camera(model, (width, height), intrinsics, distortion, pose)
 
 
-def _misfit(width: float, height: float, image_width: int, image_height: int) -> float:
-  """Pixels of the image by which it is no scaled copy of width x height: below 1 where rounding alone made it so."""
-  return min(abs(image_width * height / width - image_height), abs(image_height * width / height - image_width))
+def is_number(value: object) -> bool:
+  """Whether a JSON value is a number that a camera can have.
+
+  >>> is_number(3), is_number(True), is_number("3"), is_number(10**400)
+  (True, False, False, False)
+  """
+  return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < _LARGEST
 
 
 def _focal(angle: float | None, size: int) -> float | None:
@@ -144,7 +149,7 @@ def _lens(fields: Mapping[str, Any], number, where: str) -> tuple[str, tuple[flo
   values = {key: float(number(key, 0.0)) for key in _DISTORTION}
   if name == "FISHEYE624":
     listed = fields.get("distortion_params", ())
-    if not isinstance(listed, list) or len(listed) != 12 or not all(isinstance(v, (int, float)) for v in listed):
+    if not isinstance(listed, list) or len(listed) != 12 or not all(map(is_number, listed)):
       raise BadData(where, "FISHEYE624 without 12 distortion_params", "give k0 to k5, p0, p1, s0 to s3")
     return "RAD_TAN_THIN_PRISM_FISHEYE", tuple(map(float, listed))
   if name in ("OPENCV", "PINHOLE", "SIMPLE_PINHOLE", "PERSPECTIVE"):
@@ -188,7 +193,7 @@ def find_file(root: pathlib.Path, json_file: pathlib.Path, given: str, suffixes:
   if not wanted.is_relative_to(root):
     raise BadData(json_file, f"the path {given!r} leads out of the scene's folder", f"move the file into {root}")
   candidates = [wanted, *(wanted.with_name(wanted.name + suffix) for suffix in suffixes)]
-  return next((file for file in candidates if file.is_file()), None)
+  return next((file for file in candidates if os.path.isfile(file)), None)  # False where a name is too long
 
 
 def _other(root: pathlib.Path, path: pathlib.Path, given: object, name: str) -> pathlib.Path | None:

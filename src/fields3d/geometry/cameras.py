@@ -97,15 +97,23 @@ def pixel_of(camera: Camera, points: np.ndarray) -> np.ndarray:
 
 
 def valid_pixels(camera: Camera) -> np.ndarray:
-  """(h, w) bool: the pixels whose centre some direction falls on. All, for a camera that is calibrated well."""
+  """(h, w) bool: the pixels whose centre some direction falls on. All, for a camera that is calibrated well.
+
+  All are looked at only where one of a grid of 33 x 33, which has the corners, is not valid.
+  """
   width, height = camera.size
   entry = camera_model(camera.model)
   if entry.distort is None and entry.projection is PERSPECTIVE:
     return np.ones((height, width), bool)
+  if _valid_at(camera, *(np.unique(np.linspace(0, side - 1, 33).astype(int)) for side in camera.size)).all():
+    return np.ones((height, width), bool)
+  return _valid_at(camera, np.arange(width), np.arange(height))
+
+
+def _valid_at(camera: Camera, columns: np.ndarray, rows: np.ndarray) -> np.ndarray:
   fx, fy, cx, cy = camera.intrinsics
-  column, row = np.meshgrid((np.arange(width) + 0.5 - cx) / fx, (np.arange(height) + 0.5 - cy) / fy)
-  valid = unproject(camera.model, np.stack([column.ravel(), row.ravel()], axis=-1), camera.distortion)[2]
-  return valid.reshape(height, width)
+  x, y = np.meshgrid((columns + 0.5 - cx) / fx, (rows + 0.5 - cy) / fy)
+  return unproject(camera.model, np.stack([x.ravel(), y.ravel()], axis=-1), camera.distortion)[2].reshape(x.shape)
 
 
 def resized(camera: Camera, width: int, height: int) -> Camera:

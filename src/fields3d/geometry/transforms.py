@@ -7,6 +7,7 @@ import numpy as np
 from fields3d.core.errors import BadData
 
 _ROUNDING = 1e-3  # largest departure from a rotation that is taken for rounding
+_LARGEST = 1e12  # beyond it float64 has no room for the rest of the scene
 _EXACT = 1e-5  # departures below this are not worth a warning: float32 has them
 
 
@@ -41,12 +42,12 @@ def rigid_poses(matrices: Sequence, names: Sequence[str], where: object) -> tupl
 def _matrix(matrix: object, name: str, where: object) -> np.ndarray:
   try:
     pose = np.asarray(matrix, np.float64)
-  except (TypeError, ValueError) as e:
+  except (TypeError, ValueError, OverflowError) as e:
     raise BadData(where, f"the pose of {name!r} is no matrix of numbers", "give 4 rows of 4 numbers") from e
   if pose.shape not in ((3, 4), (4, 4)):
     raise BadData(where, f"the pose of {name!r} has shape {pose.shape}", "give 4 rows of 4 numbers")
-  if not np.isfinite(pose).all():
-    raise BadData(where, f"the pose of {name!r} is not finite", "correct it or leave the frame out")
+  if not (np.abs(pose) < _LARGEST).all():
+    raise BadData(where, f"the pose of {name!r} is not finite, or as large", "correct it or leave the frame out")
   if pose.shape == (4, 4) and np.abs(pose[3] - (0, 0, 0, 1)).max() > _ROUNDING:
     raise BadData(where, f"the pose of {name!r} ends with the row {pose[3].tolist()}, not 0 0 0 1",
                   "give camera-to-world matrices, by rows")
