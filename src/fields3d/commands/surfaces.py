@@ -16,8 +16,6 @@ from fields3d.extraction.sparse import LIPSCHITZ, ExtractionReport, extract
 from fields3d.extraction.texture import Texture, bake
 from fields3d.geometry.meshes import keep_largest
 
-DENSITY_LEVEL = 10.0  # per unit of the model frame: half the light is absorbed in 0.07 units
-
 
 @dataclasses.dataclass(frozen=True)
 class Surface:
@@ -34,7 +32,7 @@ class Surface:
   method: str
 
 
-def surfaces_of(opened, index: tuple[int, ...] | None = None, level: float = DENSITY_LEVEL) -> list[Surface]:
+def surfaces_of(opened, index: tuple[int, ...] | None, level: float) -> list[Surface]:
   """The surfaces of an opened run: the one of its scene where it renders photographs, else each (chosen) training shape's.
 
   Args:

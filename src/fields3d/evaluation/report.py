@@ -66,13 +66,13 @@ def render_page(workdir: pathlib.Path, step: int, evaluations: Mapping[str, Eval
   warned = [line for e in evaluations.values() for line in e.warnings] + models.warnings() + curves.warnings
   return string.Template(template).substitute(
       policy="default-src 'none'; img-src data:; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; "
-             f"script-src {_csp_hash(viewer)} {_csp_hash(curves_js)}",
+             f"script-src {csp_hash(viewer)} {csp_hash(curves_js)}",
       title=html.escape(workdir.resolve().name), style=style, summary=_summary(step, evaluations, environment),
       command=html.escape(command), warnings=_warnings(warned), cards="".join(map(cards, evaluations.values())),
       gallery=gallery, curves=curve_table(quality) + _curves([s.name for s in series]),
       tables="".join(_tables(section, e) for section, e in evaluations.items()),
       record=_record(config, environment, evaluations, curves.notes),
-      payload=models.elements() + _json_element("curves", [s.to_json() for s in series]),
+      payload=models.elements() + json_element("curves", [s.to_json() for s in series]),
       viewer_script=viewer, curves_script=curves_js)
 
 
@@ -107,11 +107,13 @@ def _resource(name: str) -> str:
   return importlib.resources.files("fields3d.evaluation").joinpath(name).read_text("utf-8")
 
 
-def _csp_hash(script: str) -> str:
+def csp_hash(script: str) -> str:
+  """The source expression by which a content security policy lets just this script run."""
   return f"'sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}'"
 
 
-def _json_element(name: str, value: Any) -> str:
+def json_element(name: str, value: Any) -> str:
+  """A value as a JSON element of a page, nothing in which can end the element."""
   text = json.dumps(value, allow_nan=False).translate(_SCRIPT_SAFE)
   return f'<script type="application/json" id="{name}">{text}</script>'
 

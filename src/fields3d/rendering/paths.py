@@ -56,16 +56,18 @@ def centre_of(cameras: Sequence[Camera], bounds: np.ndarray) -> np.ndarray:
   return np.clip(middle + point, *bounds)
 
 
-def orbit(cameras: Sequence[Camera], bounds: np.ndarray, num: int) -> list[Camera]:
-  """A circle around the object, closed: at the training cameras' median distance and elevation, looking at the middle.
+def orbit(cameras: Sequence[Camera], bounds: np.ndarray, num: int, elevation: float | None = None) -> list[Camera]:
+  """A circle around the object, closed: at the training cameras' median distance, looking at their centre.
 
   Args:
     cameras: one or more, of the training views. bounds: (2, 3), the object's box. num: frames.
+    elevation: above the horizon, radians; None for the cameras' median.
   """
   up, centre = up_of(cameras), centre_of(cameras, np.asarray(bounds, np.float64))
   eyes = np.array([camera.pose[:, 3] for camera in cameras]) - centre
   radius = float(np.median(np.linalg.norm(eyes, axis=1)))
-  elevation = float(np.arcsin(np.clip(np.median(eyes @ up) / radius, -0.99, 0.99)))
+  if elevation is None:
+    elevation = float(np.arcsin(np.clip(np.median(eyes @ up) / radius, -0.99, 0.99)))
   start = eyes[0] - up * (eyes[0] @ up)
   start = start if np.linalg.norm(start) > 1e-6 else np.cross(np.roll(np.abs(up), 1) + 0.1, up)
   start /= np.linalg.norm(start)
@@ -81,11 +83,22 @@ def orbit(cameras: Sequence[Camera], bounds: np.ndarray, num: int) -> list[Camer
 def spiral(cameras: Sequence[Camera], near: float, far: float, num: int, turns: int = 2) -> list[Camera]:
   """A closed spiral about the mean of forward-facing cameras, all frames looking at one point ahead.
 
-  Args:
-    near, far: depths of the scene's content (far may be infinite): the point's depth is between, nearer to near.
+  Source: Mildenhall et al. 2019, LLFF, render_path_spiral of the published code.
+  """
+  angle = 2 * np.pi * turns * np.arange(num) / num
+  return shifted(cameras, near, far, np.stack([np.cos(angle), -np.sin(angle), -np.sin(0.5 * angle)], axis=1))
 
-  Source: Mildenhall et al. 2019, LLFF, render_path_spiral of the published code: radii are the 90th percentile of the
-  cameras' offsets, the depth is 1 / ((1 - 0.75) / (0.9 near) + 0.75 / (5 far)).
+
+def shifted(cameras: Sequence[Camera], near: float, far: float, offsets: np.ndarray) -> list[Camera]:
+  """Cameras beside the mean of forward-facing ones, all looking at one point ahead.
+
+  Args:
+    near, far: depths of the scene's content (far may be infinite): the point's is 1 / ((1 - 0.75) / (0.9 near) + 0.75 /
+      (5 far)), as in LLFF's code.
+    offsets: (n, 3) right, up and back, in units of the 90th percentile of the cameras' own.
+
+  Raises:
+    UsageFault: the cameras look all ways.
   """
   eyes = np.array([camera.pose[:, 3] for camera in cameras])
   middle, back = eyes.mean(0), np.mean([camera.pose[:, 2] for camera in cameras], axis=0)
@@ -94,13 +107,10 @@ def spiral(cameras: Sequence[Camera], near: float, far: float, num: int, turns: 
     raise UsageFault("--path", "the cameras look all ways: a spiral is for scenes seen from one side", "use orbit")
   frame = look_at(middle + back / np.linalg.norm(back), middle, up)[:, :3]
   radii = np.percentile(np.abs((eyes - middle) @ frame), 90, axis=0)
-  focus = 1 / (0.25 / (0.9 * near) + 0.75 / (5 * far))
-  target = middle - focus * frame[:, 2]
-  lens, out = pinhole_of(cameras), []
-  for angle in 2 * np.pi * turns * np.arange(num) / num:
-    offset = radii * np.array([math.cos(angle), -math.sin(angle), -math.sin(0.5 * angle)])
-    out.append(dataclasses.replace(lens, pose=look_at(middle + frame @ offset, target, frame[:, 1])))
-  return out
+  target = middle - frame[:, 2] / (0.25 / (0.9 * near) + 0.75 / (5 * far))
+  lens = pinhole_of(cameras)
+  return [dataclasses.replace(lens, pose=look_at(middle + frame @ (radii * offset), target, frame[:, 1]))
+          for offset in offsets]
 
 
 def through(cameras: Sequence[Camera], num: int) -> list[Camera]:
