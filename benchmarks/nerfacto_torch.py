@@ -1,19 +1,19 @@
 """A training step of nerfacto's shape: rays a second of ours against nerfstudio's PyTorch nerfacto, in one paired run.
 
-Both do one whole update (forward, backward, Adam) on the same rays: 256, 96 and 48 sections a ray, two proposal grids of 5
-levels x 2 x 2^17 (to 128 and 256 cells), a field of 16 levels x 2 x 2^19 (16 to 2,048 cells), density network 1 x 64,
-colour network 2 x 64 with spherical harmonics and appearance codes of 32, contraction to the cube, colour, interlevel and
-distortion loss. Ours is the task and the step that `fields3d train` runs. The peer is
-`nerfstudio.models.nerfacto` with `implementation="torch"`, its own code throughout, in its own process, which does one
-update each time it is told to, with as many threads; camera refinement off. Both update their proposals in each step, as
-nerfacto does for its first 1,000 (and less often later). Rounds alternate, so that whatever else the machine does meets
-both; the ratio is taken round by round, by wall time and by CPU time, which a busy machine distorts less.
+Both do one whole update (forward, backward, Adam) on the same rays: 256, 96 and 48 sections a ray, two proposal grids
+of 5 levels x 2 x 2^17 (to 128 and 256 cells), a field of 16 levels x 2 x 2^19 (16 to 2,048 cells), density network 1
+x 64, colour network 2 x 64 with spherical harmonics and appearance codes of 32, contraction to the cube, colour,
+interlevel and distortion loss. Ours is the task and the step that `fields3d train` runs. The peer is
+`nerfstudio.models.nerfacto` with `implementation="torch"`, its own code throughout, in its own process, which does
+one update each time it is told to, with as many threads; camera refinement off. Both update their proposals in each
+step, as nerfacto does for its first 1,000 (and less often later). Rounds alternate, so that whatever else the machine
+does meets both; the ratio is taken round by round, by wall time and by CPU time, which a busy machine distorts less.
 
   python benchmarks/nerfacto_torch.py --peer /path/to/python [--rays 4096] [--rounds 5] [--json FILE]
 
 The peer's python wants torch and: pip install --no-deps nerfstudio nerfacc jaxtyping wadler-lindig rich torchmetrics
-lightning-utilities packaging tyro docstring-parser shtab typeguard. What else nerfstudio imports and a step does not use
-(viewer, loggers, image readers, the perceptual metric) is replaced by empty modules where it is missing.
+lightning-utilities packaging tyro docstring-parser shtab typeguard. What else nerfstudio imports and a step does not
+use (viewer, loggers, image readers, the perceptual metric) is replaced by empty modules where it is missing.
 """
 
 import argparse

@@ -41,10 +41,10 @@ def nerf(encoding: Annotated[Encoding, From(ENCODINGS)], directions: Annotated[E
   color_net = mlp(color_width, 1, compute=compute)
 
   def init(key):
-    keys = jax.random.split(key, 4)
+    keys = jax.random.split(key, 5)
     return {"encoding": encoding.init(keys[0]), "trunk": trunk.init(keys[1], 3 + encoding.dim, width),
             "density": init_linear(keys[2], width, 1), "bottleneck": init_linear(keys[3], width, width),
-            "color": color_net.init(jax.random.fold_in(key, 4), width + 3 + directions.dim + appearance_dim, 3)}
+            "color": color_net.init(keys[4], width + 3 + directions.dim + appearance_dim, 3)}
 
   def hidden(params, x, radius, level):
     flat = x.reshape(-1, 3)
