@@ -201,3 +201,17 @@ def test_depths_of_eight_bits_and_arrays_of_another_shape_are_refused(tmp_path):
   np.save(tmp_path / "b.npy", np.array([[None]]), allow_pickle=True)
   with pytest.raises(BadData):
     read_depth(tmp_path / "b.npy", 1e-3)
+
+
+@pytest.mark.parametrize("dtype, channels", [(np.uint8, 3), (np.uint16, 4)])
+def test_any_flipped_bytes_are_a_fault_or_an_image(tmp_path, dtype, channels):
+  rng, stored = np.random.default_rng(0), bytearray(png(random(8, 8, channels, dtype)))
+  for _ in range(150):
+    damaged = bytearray(stored)
+    for place in rng.integers(len(damaged), size=2):
+      damaged[place] = rng.integers(256)
+    (tmp_path / "a.png").write_bytes(damaged)
+    try:
+      assert read_image(tmp_path / "a.png").dtype == np.uint16
+    except Fault as fault:
+      assert "\n" not in str(fault)

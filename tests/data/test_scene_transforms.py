@@ -1,5 +1,6 @@
 """Scenes of transforms.json: what each dialect means, and what is mended, left out or refused."""
 
+import itertools
 import json
 import math
 
@@ -7,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fields3d.core.errors import BadData, MissingInput
+from fields3d.core.errors import BadData, Fault, MissingInput
 from fields3d.data.scene_files import kind_of, open_scene
 from fields3d.data.scene_frame import to_world
 from fields3d.data.scene_transforms import load_blender, load_transforms
@@ -296,3 +297,27 @@ def test_folders_are_opened_by_what_they_hold(tmp_path, real_data):
   assert kind_of(tmp_path / "c") == "colmap"
   with pytest.raises(MissingInput, match="no scene there"):
     kind_of(tmp_path / "d")
+
+
+ODD = [None, True, -1, 0, 1e308, 1e-308, 10**400, "x", "", [], {}, [1], "../..", "\0", "a" * 5000, "EQUIRECTANGULAR", "FOV",
+       [[1e308] * 4] * 4, [[0] * 4] * 4, [[True] * 4] * 4]
+KEYS = ["fl_x", "fl_y", "w", "h", "cx", "k1", "k5", "camera_model", "camera_angle_x", "aabb_scale", "scale", "offset",
+        "is_fisheye", "distortion_params", "train_filenames", "frames", "mask_path", "depth_file_path", "transform_matrix",
+        "file_path", "depth_unit_scale_factor"]
+
+
+def test_any_odd_value_anywhere_is_a_fault_of_one_line_or_a_finite_scene(tmp_path):
+  write_scene(tmp_path, 3, top={"aabb_scale": 1, "k1": 0.01})
+  text, faults = (tmp_path / "transforms.json").read_text(), 0
+  for key, value, top in itertools.islice(itertools.product(KEYS, ODD, (True, False)), 0, None, 3):
+    content = json.loads(text)
+    (content if top else content["frames"][1])[key] = value
+    (tmp_path / "transforms.json").write_text(json.dumps(content))
+    try:
+      scene = load_transforms(tmp_path)
+    except Fault as fault:
+      faults += 1
+      assert "\n" not in str(fault)
+    else:
+      assert all(np.isfinite([*camera.pose.ravel(), *camera.intrinsics]).all() for camera in cameras(scene))
+  assert faults > 130
