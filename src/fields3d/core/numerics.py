@@ -61,3 +61,22 @@ def norm(x: Float[Array, "*b d"]) -> Float[Array, "*b"]:
   """
   square = jnp.sum(x * x, axis=-1)
   return jnp.where(square > 0, jnp.sqrt(jnp.where(square > 0, square, 1.0)), 0.0)
+
+
+@jax.custom_jvp
+def truncated_exp(x: Float[Array, "*b"]) -> Float[Array, "*b"]:
+  """exp(x) with x bounded by 15 from above, whose derivative never vanishes: a density can always come down again.
+
+  Source: Instant-NGP (Müller et al. 2022), the authors' code.
+
+  >>> float(jax.grad(truncated_exp)(20.0)) == float(truncated_exp(15.0))
+  True
+  """
+  return jnp.exp(jnp.minimum(x, 15.0))
+
+
+@truncated_exp.defjvp
+def _truncated_exp_jvp(primals, tangents):
+  (x,), (dx,) = primals, tangents
+  y = truncated_exp(x)
+  return y, y * dx

@@ -1,13 +1,17 @@
 """Datasets by name."""
 
 from fields3d.core.config import Table
+from fields3d.data.image_scenes import SCENES
 from fields3d.data.procedural import procedural
+from fields3d.data.rendered import rendered
 from fields3d.data.shape_sets import deepsdf, meshes, pack, prepared
 
 DATASETS: Table = {
     "procedural": procedural,
+    "rendered": rendered,
     "meshes": meshes,
     "pack": pack,
     "deepsdf": deepsdf,
     "prepared": prepared,
+    **SCENES,
 }

@@ -1,12 +1,25 @@
-"""Neural fields: from points, and a latent code, to signed distance and colour."""
+"""Neural fields: from points, and a latent code, to signed distance and colour; radiance fields, to absorption and colour."""
 
 from fields3d.core.config import Table
 from fields3d.fields.deepsdf import deepsdf
 from fields3d.fields.encoded import encoded
+from fields3d.fields.nerf import nerf
+from fields3d.fields.neus import neus
+from fields3d.fields.ngp import ngp
+from fields3d.fields.proposal import proposal_density
 from fields3d.fields.siren import siren
+from fields3d.fields.volsdf import volsdf
 
 FIELDS: Table = {
     "deepsdf": deepsdf,
     "encoded": encoded,
     "siren": siren,
+}
+
+RADIANCE_FIELDS: Table = {
+    "ngp": ngp,
+    "nerf": nerf,
+    "proposal": proposal_density,
+    "neus": neus,
+    "volsdf": volsdf,
 }

@@ -45,17 +45,21 @@ class Rendered:
   opacity for the expected t). normal (n, 3): weighted sum of unit gradients, or None.
   levels: for each level of sampling, coarse first, (t (n, s + 1), weights (n, s)): what losses on rays look at; empty
   where samples are packed. coarse: colours of the coarse levels that have any, (n, 3) each.
-  section, weights: the last level's sections and their weights, same leading shape.
+  section, weights: the last level's sections and their weights, same leading shape, where they are kept for losses;
+  valid: which of them are any, None for all.
+  complete (n,): rays that were rendered at all, None for all; the rest did not fit the budget and say nothing.
   scalars: counts and shares to log.
   """
   rgb: jax.Array
   opacity: jax.Array
   depth: jax.Array
-  normal: jax.Array | None
-  section: Section
-  weights: jax.Array
+  normal: jax.Array | None = None
+  section: Section | None = None
+  weights: jax.Array | None = None
   levels: tuple = ()
   coarse: tuple = ()
+  valid: jax.Array | None = None
+  complete: jax.Array | None = None
   scalars: Mapping[str, jax.Array] = dataclasses.field(default_factory=dict)
 
 

@@ -1,8 +1,10 @@
 """Tasks: what is learned, by which losses, and what can be asked of it afterwards."""
 
 from fields3d.core.config import Table
+from fields3d.tasks.fit_radiance import fit_radiance
 from fields3d.tasks.fit_sdf import fit_sdf
 
 TASKS: Table = {
     "fit_sdf": fit_sdf,
+    "fit_radiance": fit_radiance,
 }

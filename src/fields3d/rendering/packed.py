@@ -1,0 +1,104 @@
+"""The packed renderer: samples only in occupied cells, under one budget for all rays of a batch."""
+
+from collections.abc import Mapping
+from typing import Annotated
+
+import jax
+import jax.numpy as jnp
+
+from fields3d.core.config import Count, Fraction, Given, NonNegative, Positive, Range
+from fields3d.core.errors import UsageFault
+from fields3d.core.numerics import norm
+from fields3d.rendering.grid import full_grid, refresh_grid, share_occupied
+from fields3d.rendering.marching import Steps, candidates, pack, packed_weights, sum_by_ray, whole_rays
+from fields3d.rendering.renderer import Rendered, Renderer
+from fields3d.rendering.samplers import box_interval
+
+ROUND = 16  # samples that a ray may take in one round of a complete rendering
+
+
+def packed(info: Annotated[Mapping, Given()], budget: Annotated[int, Range(ge=256)] = 2**16, step: Positive = 2 / 256,
+           growth: NonNegative = 0.0, cascades: Annotated[int, Range(ge=1, le=12)] = 1,
+           resolution: Annotated[int, Range(ge=4, le=512)] = 64, refresh_every: Count = 16,
+           refresh_cells: Count = 2**17, decay: Fraction = 0.8, threshold: Positive = 2.0,
+           stop_below: Positive = 1e-3) -> Renderer:
+  """Marching through an occupancy grid, with as many samples a batch as the budget holds, whatever their rays.
+
+  In training the first rays of the batch that fit the budget are rendered, each completely; the rest say nothing. So a
+  batch should have more pixels than the budget serves once the grid is empty where the scene is. Without a key all rays
+  are rendered completely, in rounds, each ending once less than `stop_below` of its light is left.
+
+  Args:
+    budget: samples. step: length of a section, in t; with growth, at distance t, max(step, growth * t).
+    cascades, resolution: of the grid: the first covers the scene's box (an unbounded scene's cameras), each further one
+      doubles its side. Resolution: a power of two.
+    refresh_every: steps between refreshes. refresh_cells: cells looked at in one. decay, threshold: see
+      `grid.refresh_grid`; the threshold is a density, 1 / model unit.
+
+  Source: Instant-NGP (Müller et al. 2022), appendices C and E.
+  """
+  if resolution & (resolution - 1):
+    raise UsageFault("--config.task.renderer.resolution", f"{resolution} is no power of two", "give 64, 128 or 256")
+  half = 1.0 if info["unbounded"] else float(info["bounds"][1][0])
+  reach = half * 2.0 ** (cascades - 1)
+  near, far = (0.0, 1.0) if info["ndc"] else (info["near"], info["far"])
+  steps = Steps.covering(near, far, 2 * 3**0.5 * reach, step, growth)
+
+  def find(grid, rays, shift):
+    low, high = box_interval(rays.origins, rays.directions, rays.near, rays.far, reach)
+    return candidates(grid, rays, low, high, steps, shift, half)
+
+  def samples(radiance, rays, p):
+    """(section, weights, optical depths (s,), per ray (r, c) sums of weighted [rgb, 1, t, normal])."""
+    own = jax.tree.map(lambda a: a.at[p.ray].get(mode="promise_in_bounds"), rays)
+    x = own.origins + p.t[:, None] * own.directions
+    section = radiance.section(x, own.viewdirs, p.dt * norm(own.directions), own.radii * p.t)
+    tau = jnp.where(p.valid, section.tau, 0.0)
+    weights = packed_weights(tau, p.first)
+    values = [radiance.shade(section, own.viewdirs, own.view), jnp.ones((budget, 1)), p.t[:, None]]
+    if section.gradient is not None:
+      values.append(section.gradient / jnp.maximum(norm(section.gradient), 1e-6)[:, None])
+    values = jnp.where(p.valid[:, None], jnp.concatenate(values, axis=1), 0.0)
+    return section, weights, tau, sum_by_ray(weights[:, None] * values, p.ray, len(rays.near))
+
+  def train(radiance, grid, rays, key):
+    found = find(grid, rays, jax.random.uniform(key, rays.near.shape))
+    take, fits = whole_rays(found.ends[:, -1], budget)
+    p = pack(found, jnp.zeros_like(take), take, budget, steps)
+    section, weights, _, sums = samples(radiance, rays, p)
+    scalars = {"fill": jnp.mean(p.valid, dtype=jnp.float32), "rays": jnp.sum(fits, dtype=jnp.float32),
+               "occupied": share_occupied(grid)}
+    return Rendered(*_columns(sums), section=section, weights=weights, valid=p.valid, complete=fits, scalars=scalars)
+
+  def everything(radiance, grid, rays):
+    found = find(grid, rays, jnp.full(rays.near.shape, 0.5))
+    total = found.ends[:, -1]
+
+    def turn(carry):
+      begin, clear, sums = carry
+      take, _ = whole_rays(jnp.minimum(total - begin, ROUND), budget)
+      p = pack(found, begin, take, budget, steps)
+      _, _, tau, new = samples(radiance, rays, p)
+      sums, clear = sums + clear[:, None] * new, clear * jnp.exp(-sum_by_ray(tau, p.ray, len(total)))
+      return jnp.where(clear < stop_below, total, begin + take), clear, sums
+
+    empty = pack(found, jnp.zeros_like(total), jnp.zeros_like(total), budget, steps)
+    sums = jnp.zeros_like(jax.eval_shape(samples, radiance, rays, empty)[3])
+    carry = jax.lax.while_loop(lambda carry: jnp.any(carry[0] < total), turn,
+                               (jnp.zeros_like(total), jnp.ones(total.shape), sums))
+    return Rendered(*_columns(carry[2]))
+
+  def render(radiances, grid, rays, key, step):
+    del step
+    return everything(radiances[0], grid, rays) if key is None else train(radiances[0], grid, rays, key)
+
+  def refresh(density, grid, key, step):
+    look = lambda grid: refresh_grid(grid, density, key, half=half, cells=refresh_cells, decay=decay, threshold=threshold)
+    return jax.lax.cond(step % refresh_every == 0, look, lambda grid: grid, grid)
+
+  return Renderer(lambda: full_grid(cascades, resolution), render, refresh)
+
+
+def _columns(sums: jax.Array) -> tuple:
+  """rgb, opacity, depth, and the normal where there is one."""
+  return sums[:, :3], sums[:, 3], sums[:, 4], sums[:, 5:8] if sums.shape[1] > 5 else None
