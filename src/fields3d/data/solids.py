@@ -119,7 +119,7 @@ def normalise(parts: Sequence[Part], margin: float = 1.03) -> Solid:
   """
   raw = Solid(tuple(parts))
   middle = tuple(float(c) for c in raw.bounds().mean(axis=0))
-  radius = float(Solid(raw.parts, middle).support(_directions(4096)).max())
+  radius = float(Solid(raw.parts, middle).support(sphere_lattice(4096)).max())
   return Solid(raw.parts, middle, radius * margin)
 
 
@@ -171,7 +171,7 @@ def _march(grid: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
   return vertices, faces.astype(np.int64)
 
 
-def _directions(num: int) -> np.ndarray:
+def sphere_lattice(num: int) -> np.ndarray:
   """Unit vectors (num, 3), evenly spread: a Fibonacci lattice."""
   height = 1 - (2 * np.arange(num) + 1) / num
   angle = np.arange(num) * math.pi * (3 - math.sqrt(5))

@@ -4,7 +4,6 @@ from typing import Annotated, Literal
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from fields3d.core.config import Count, From, Index, Positive
 from fields3d.core.errors import UsageFault
@@ -13,6 +12,7 @@ from fields3d.encodings import ENCODINGS
 from fields3d.encodings.encoding import Encoding
 from fields3d.fields.field import NeuralField
 from fields3d.networks.mlp import Activation, mlp
+from fields3d.networks.sphere import as_sphere
 
 RECTIFIERS = ("relu", "softplus")
 
@@ -50,7 +50,7 @@ def encoded(encoding: Annotated[Encoding, From(ENCODINGS)], width: Count = 64, d
     network_key, sphere_key, encoding_key = jax.random.split(key, 3)
     layers = network.init(network_key, 3 + encoding.dim, channels, code_dim)
     if sphere is not None:
-      layers = _as_sphere(sphere_key, layers, sphere, code_dim)
+      layers = as_sphere(sphere_key, layers, sphere, code_dim)
     return {"network": layers, "encoding": encoding.init(encoding_key)}
 
   def apply(params, x, z, key=None, level=None):
@@ -58,24 +58,3 @@ def encoded(encoding: Annotated[Encoding, From(ENCODINGS)], width: Count = 64, d
     return network.apply(params["network"], jnp.concatenate([x, features], axis=-1), z, key)
 
   return NeuralField(init, apply, code_dim, channels)
-
-
-def _as_sphere(key: jax.Array, layers: dict, radius: float, code_dim: int) -> dict:
-  """The same layers with weights such that channel 0 is near |x| - radius.
-
-  Each rectified normal layer keeps lengths; the mean of the last one's outputs is |x| / sqrt(pi) times their number's
-  root. Inputs are [code, point, encoding]: the first layer ignores all but the point.
-  """
-  depth = len(layers) - 1
-  out = {}
-  for i, layer_key in enumerate(jax.random.split(key, depth)):
-    fan_in, width = layers[f"layer_{i}"]["w"].shape
-    w = jax.random.normal(layer_key, (fan_in, width)) * np.sqrt(2 / width)
-    if i == 0:
-      seen = (np.arange(fan_in) >= code_dim) & (np.arange(fan_in) < code_dim + 3)
-      w = jnp.where(seen[:, None], w, 0)
-    out[f"layer_{i}"] = {"w": w, "b": jnp.zeros(width)}
-  last = layers[f"layer_{depth}"]
-  width = last["w"].shape[0]
-  out[f"layer_{depth}"] = {"w": last["w"].at[:, 0].set(np.sqrt(np.pi / width)), "b": last["b"].at[0].set(-radius)}
-  return out
