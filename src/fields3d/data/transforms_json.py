@@ -156,8 +156,9 @@ def _lens(fields: Mapping[str, Any], number, where: str) -> tuple[str, tuple[flo
     given = {key for key, value in values.items() if value}
     name = ("PINHOLE" if not given else "FULL_OPENCV" if given & {"k5", "k6"} else
             "NERFSTUDIO" if given & {"k3", "k4"} else "OPENCV")
-  if name not in MODELS or not set(camera_model(name).parameters) <= values.keys():
-    raise BadData(where, f"unknown camera model {name!r}", nearest(name, MODELS))
+  known = [model for model, entry in MODELS.items() if set(entry.parameters) <= values.keys()]
+  if name not in known:
+    raise BadData(where, f"unknown camera model {name!r}", nearest(name, known))
   return name, tuple(values[key] for key in camera_model(name).parameters)
 
 
