@@ -133,9 +133,9 @@ def test_what_is_wrong_is_named(tmp_path, kind, data, text):
 
 
 def test_a_quaternion_that_is_almost_of_unit_length_is_normalised_with_a_warning(tmp_path):
-  data = images_bin([(1, (0.9995, 0, 0, 0), (0, 0, 0), 1, b"a", 0)])
+  data = images_bin([(1, (0.9995 * 0.6, 0.9995 * 0.8, 0, 0), (0, 0, 0), 1, b"a", 0)])
   images, warnings = read_images(write(tmp_path, "images", data))
-  np.testing.assert_allclose(images[0].rotation, np.eye(3), atol=1e-15)
+  np.testing.assert_allclose(images[0].rotation, [[1, 0, 0], [0, -0.28, -0.96], [0, 0.96, -0.28]], atol=1e-15)
   assert warnings == ["images.bin: 1 quaternions normalised"]
 
 
