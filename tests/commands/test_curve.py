@@ -43,11 +43,13 @@ def run(tmp_path, monkeypatch):
   pixels = np.full((12, 16, 4), 65535, np.uint16)
   pixels[..., :3] = 32768
   photographs = [View(f"v{i}", CAMERA, lambda: pixels) for i in range(3)]
-  info = {"near": 2.0, "far": 6.0, "background": "none", "opaque": True, "protocol": {"scene": "grey", "resolution": "16x12"}}
+  info = {"near": 2.0, "far": 6.0, "background": "none", "opaque": True,
+          "protocol": {"scene": "grey", "resolution": "16x12"}}
   dataset = Dataset(info, lambda *_: {}, lambda split: (), lambda split: photographs)
 
   def opened(step):
-    return argparse.Namespace(workdir=workdir, config=config, step=step, predict={"render": grey(step)}, dataset=dataset)
+    return argparse.Namespace(workdir=workdir, config=config, step=step, predict={"render": grey(step)},
+                              dataset=dataset)
 
   monkeypatch.setattr(manifest, "steps", lambda directory: list(STEPS))
   monkeypatch.setattr(rundir, "open_steps", lambda workdir, wanted: (opened(step) for step in wanted))
@@ -65,9 +67,11 @@ def test_every_checkpoint_is_measured_and_stands_in_file_table_and_report(run, c
   record = read(run / "eval" / "curve.json")
   assert [(p["step"], p["seconds"], p["n"]) for p in record["points"]] == [(100, 30, 2), (200, 55, 2), (300, 75, 2)]
   assert [p["value"] for p in record["points"]] == pytest.approx([20 * np.log10(s) for s in STEPS], abs=0.03)
-  assert record["command"].endswith("--curve 2") and record["name"].startswith("psnr [grey test 16x12, opaque, sRGB, 2 of")
+  assert record["command"].endswith("--curve 2")
+  assert record["name"] == "psnr [grey test 16x12, opaque, sRGB, 2 of 3 views]/mean against training seconds"
   shown = capsys.readouterr().out
   assert "training seconds" in shown and "ms a frame" in shown and "49.5" in shown
+  assert "psnr [grey test 16x12, opaque, sRGB]/mean" in " ".join(shown.split())
   page = (run / "report.html").read_text()
   assert "Quality against training time" in page and '"unit": "second"' in page and "<b>49.5" in page
   assert page.count('<div class="views">') == 1 and page.count("prediction, photograph, error") == 3

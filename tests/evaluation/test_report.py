@@ -171,7 +171,7 @@ def viewed(tmp_path):
     files = {"comparison": "comparison.png"} if i < 14 or i in (17, 20) else {}
     rows.append(Row(f"{EVIL}{i}", "800x800", i, "ok", found, (), {"render_ms": 12.5}, files))
   metrics = summarise_images(rows, f"{EVIL} test 800x800, white, sRGB", 3)
-  points = [{"step": s, "seconds": s / 10, "value": 30.0 + s / 1000, "low": None, "high": None, "n": 2} for s in (100, 200)]
+  points = [{"step": s, "seconds": s / 10, "value": 30.0 + s / 1000} for s in (100, 200)]
   (tmp_path / "eval" / "curve.json").write_text(json.dumps({"name": EVIL, "points": points}))
   return tmp_path, {"main": Evaluation("views", metrics, rows, (), {"seed": 3}, "view")}
 

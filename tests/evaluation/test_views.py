@@ -108,7 +108,8 @@ def test_masked_pixels_do_not_count(tmp_path):
 
 def test_black_empty_and_broken_renderings_are_measured_or_named(tmp_path):
   def black(rays):
-    return {"rgb": jnp.zeros_like(rays.origins), "opacity": jnp.zeros_like(rays.near), "depth": jnp.zeros_like(rays.near)}
+    zero = jnp.zeros_like(rays.near)
+    return {"rgb": jnp.zeros_like(rays.origins), "opacity": zero, "depth": zero}
 
   found = evaluate(inputs_of(tmp_path, [photograph(0)], black))
   truth = photograph(0).pixels()[..., :3] / 65535

@@ -29,7 +29,7 @@ def print_metrics(title: str, metrics: Sequence[Metric], protocols: bool = False
     cells = [number(own.value), escape(interval(own)), number(own.floor), f"{own.n:,}"]
     if compared:
       cells += [_cell(row.get("nearest_training_shape")), _cell(row.get("improvement"))]
-    table.add_row(name, *cells)
+    table.add_row(escape(name), *cells)
   console = Console()
   console = console if console.is_terminal else Console(width=_WIDTH)
   console.print(title, markup=False, highlight=False, soft_wrap=True)

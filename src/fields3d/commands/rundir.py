@@ -51,6 +51,7 @@ def open_steps(workdir: str | pathlib.Path, wanted: Sequence[int | None]) -> Ite
     with Checkpoints(workdir / "checkpoints") as checkpoints:
       found = checkpoints.restore({"state": abstract}, step=step)
     if found is None:
-      raise MissingInput(workdir / "checkpoints", "holds no finished checkpoint", "let the train command reach its first")
+      raise MissingInput(workdir / "checkpoints", "holds no finished checkpoint",
+                         "let the train command reach its first")
     step, tree = found
     yield Run(workdir, config, dataset, task, tree["state"], step, bind(task, tree["state"]))

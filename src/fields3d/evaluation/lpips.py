@@ -42,7 +42,7 @@ def find_weights(path: str | os.PathLike | None = None) -> Weights:
   folder = os.environ.get("FIELDS3D_DATA")
   path = path or os.environ.get("FIELDS3D_LPIPS") or (folder and pathlib.Path(folder, _DATA_PATH))
   if not path or not pathlib.Path(path).is_file():
-    raise MissingInput(path or "LPIPS", "no such file" if path else "its weights are not here",
+    raise MissingInput(path or "LPIPS's weights", "no such file" if path else "are not here",
                        "set FIELDS3D_LPIPS to an .npz as the page of fields3d.evaluation.lpips describes")
   try:
     with np.load(path, allow_pickle=False) as file:

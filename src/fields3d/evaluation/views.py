@@ -116,7 +116,7 @@ class Compositor:
 
 
 def composite(pixels: np.ndarray, background: str) -> np.ndarray:
-  """Premultiplied pixels (h, w, 4) uint16 on "white" or "black" ("none": as they are) -> (h, w, 3) float32 in [0, 1]."""
+  """Premultiplied pixels (h, w, 4) uint16 on "white" or "black" ("none": black) -> (h, w, 3) float32 in [0, 1]."""
   pixels = pixels.astype(np.float32) / np.float32(65535)
   return pixels[..., :3] + (1 - pixels[..., 3:]) * np.float32(BACKGROUNDS.get(background, 0.0))
 
