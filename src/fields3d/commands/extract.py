@@ -72,7 +72,7 @@ def run(args: argparse.Namespace) -> int:
   _print(rows, out, opened.step)
   if len(done) < len(rows):
     raise BadData(args.workdir, f"{len(rows) - len(done)} of {len(rows)} shapes have no surface in the box",
-                  "train longer, or try another --density-level; the others are written")
+                  "train longer, or try another --density-level" + "; the others are written" * bool(done))
   return OK
 
 

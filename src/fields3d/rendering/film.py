@@ -6,13 +6,14 @@ A film appears whole or not at all.
 import contextlib
 import os
 import pathlib
+import subprocess
 from collections.abc import Callable, Iterator, Mapping
 
 import matplotlib
 import numpy as np
 from PIL import Image
 
-from fields3d.core.errors import Unavailable, UsageFault, from_os_error, nearest
+from fields3d.core.errors import IOFault, Unavailable, UsageFault, from_os_error, nearest
 
 MAP = "viridis"  # of depth: even steps look even; near is bright
 
@@ -107,20 +108,24 @@ def _ffmpeg():
 
 
 def _write_mp4(path: pathlib.Path, frames: Iterator[np.ndarray], fps: float) -> None:
-  writer = None
+  """Streams the frames into ffmpeg; started here, since imageio-ffmpeg's own way forks, which jax's threads forbid."""
+  process = None
   try:
     for frame in frames:
       even = np.pad(frame, [(0, frame.shape[0] % 2), (0, frame.shape[1] % 2), (0, 0)], mode="edge")
-      if writer is None:
-        writer = _ffmpeg().write_frames(
-            str(path), (even.shape[1], even.shape[0]), fps=fps, codec="libx264", pix_fmt_out="yuv420p",
-            macro_block_size=1, quality=None, ffmpeg_log_level="error",
-            output_params=["-crf", "17", "-movflags", "+faststart"])
-        writer.send(None)
-      writer.send(np.ascontiguousarray(even))
+      if process is None:
+        process = subprocess.Popen(
+            [_ffmpeg().get_ffmpeg_exe(), "-y", "-loglevel", "error", "-f", "rawvideo", "-pix_fmt", "rgb24", "-s",
+             f"{even.shape[1]}x{even.shape[0]}", "-r", str(fps), "-i", "-", "-c:v", "libx264", "-pix_fmt", "yuv420p",
+             "-crf", "17", "-movflags", "+faststart", str(path)], stdin=subprocess.PIPE, stderr=subprocess.PIPE)
+      process.stdin.write(even.tobytes())
+    _, said = process.communicate()
+    if process.returncode:
+      raise IOFault(path, f"ffmpeg failed: {said.decode(errors='replace').strip()[-200:]}", "check the disk")
   finally:
-    if writer is not None:
-      writer.close()
+    if process is not None and process.poll() is None:
+      process.kill()
+      process.communicate()
 
 
 def _write_animation(path: pathlib.Path, frames: Iterator[np.ndarray], fps: float) -> None:
