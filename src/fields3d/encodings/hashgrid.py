@@ -77,6 +77,7 @@ def hashgrid(levels: Annotated[int, Range(ge=1, le=64)] = 12, features: Annotate
   def init(key):
     return {"table": jax.random.uniform(key, (levels, features, rows), jnp.float32, -init_scale, init_scale)}
 
+  @jax.jit  # outside of any other, so that a call from the prompt does not compile each time
   def apply(params, x, level=None, radius=None):
     u, table = unit_box(x), params["table"]
     if frozen:

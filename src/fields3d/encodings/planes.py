@@ -76,6 +76,7 @@ def _planes(name: str, levels: int, features: int, coarsest: int, finest: int, s
         interpolate(planes[i], *corners(u[np.asarray(axes)], n, stride, True, (n + 1) ** 2))
         for i, axes in enumerate(PLANES)])
 
+  @jax.jit  # outside of any other, so that a call from the prompt does not compile each time
   def apply(params, x, level=None, radius=None):
     del radius
     u = unit_box(x)
