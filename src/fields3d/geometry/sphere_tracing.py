@@ -36,8 +36,9 @@ def sphere_trace(sdf: Field, origins: Float[Array, "n 3"], directions: Float[Arr
   """The first point of each ray, from near to far, where the signed distance is not above 0.
 
   A ray that comes nearer to the surface than `tolerance` hits; a grazing one may then be called a hit that misses by as
-  much, and its t is within 10 tolerances of the nearest approach. A ray that starts inside hits at near. One that has not
-  arrived after max_steps is a miss: at an angle a to a flat face each step leaves 1 - sin(a) of the way.
+  much. The polishing looks for the crossing within 100 tolerances of there: t is exact where |grad f . d| > 0.01. A ray
+  that starts inside hits at near. One that has not arrived after max_steps is a miss: at an angle a to a flat face each
+  step leaves 1 - sin(a) of the way.
 
   Args:
     sdf: each value of its own point alone. Parameters that it closes over are differentiated.
@@ -91,7 +92,7 @@ def _march(along: Callable, near: jax.Array, far: jax.Array, max_steps: int, tol
       "i": jnp.zeros((), jnp.int32), "t": near, "back": near, "going": near < far, "hit": no, "crossed": no,
       "steps": jnp.zeros(near.shape, jnp.int32)})
   low = jnp.where(out["crossed"], out["back"], out["t"])
-  high = jnp.where(out["crossed"], out["t"], out["t"] + 10 * tolerance)
+  high = jnp.where(out["crossed"], out["t"], out["t"] + 100 * tolerance)
   return Hit(out["t"], out["hit"], out["steps"]), low, high
 
 
