@@ -29,6 +29,7 @@ def volsdf(encoding: Annotated[Encoding, From(ENCODINGS)], directions: Annotated
 
   Source: VolSDF (Yariv et al. 2021), section 3.1, with alpha = 1 / beta.
 
+  >>> import jax
   >>> field = volsdf(ENCODINGS["identity"](), ENCODINGS["identity"](), width=8)
   >>> field.density(field.init(jax.random.key(0)), jnp.zeros((5, 3)), None).shape
   (5,)
