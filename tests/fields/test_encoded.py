@@ -50,7 +50,9 @@ def test_the_config_section_builds_it_with_its_encoding():
 
 @pytest.mark.parametrize("name", sorted(ENCODINGS))
 def test_a_few_hundred_steps_turn_the_sphere_into_a_box(name):
-  sections = {"hashgrid": GRID, "fourier": {"levels": 3}, "gaussian_fourier": {"features": 32, "frequency": 1.0}}
+  sections = {"hashgrid": GRID, "fourier": {"levels": 3}, "gaussian_fourier": {"features": 32, "frequency": 1.0},
+              "triplane": {"features": 8, "coarsest": 16, "finest": 16},
+              "kplanes": {"levels": 2, "features": 4, "coarsest": 8, "finest": 16}}
   field = encoded(ENCODINGS[name](**sections.get(name, {})), width=32, depth=2)
   params, tx = field.init(jax.random.key(0)), optax.adam(5e-3, eps=1e-15)
 
