@@ -5,7 +5,8 @@ grid, marched in an occupancy grid. The evaluator measures the recovered surface
 that were fitted to distances.
 
 Source: NeuS (Wang et al. 2021); on a hash grid, as Instant-NSR and NeuS2.
-Expect: see experiments/README.md.
+Expect: not run to its end yet. After 749 of the 6,000 steps: 30.5 dB on its batches, chamfer_mean_unsquared 0.0218 (floor
+  0.0065), and falling.
 
   fields3d train --config experiments/neus/procedural.py --workdir runs/neus
   fields3d train --config experiments/neus/procedural.py:runlocal --workdir runs/local      (seconds)
