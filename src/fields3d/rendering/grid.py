@@ -12,13 +12,14 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-STRIDE = 2654435761  # Odd and prime: multiplying cell numbers by it visits all of them in a scattered order.
+STRIDE = 2654435761  # Odd: multiplying the numbers of a cascade's cells by it visits all of them in a scattered order.
 
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class OccupancyGrid:
-  """density (C, r, r, r) float32, a decaying maximum, -1 where nobody has looked yet. bits (C r^3 / 32,) uint32. cursor: refreshes done, int32."""
+  """density (C, r, r, r) float32, a decaying maximum, -1 where nobody has looked yet. bits (C r^3 / 32,) uint32.
+  cursor: refreshes done, int32."""
   density: jax.Array
   bits: jax.Array
   cursor: jax.Array
@@ -85,8 +86,9 @@ def refresh_grid(grid: OccupancyGrid, density: Callable, key: jax.Array, *, half
   cascades, resolution = grid.density.shape[:2]
   total, turn = grid.density.size, cells // 2
   pick_key, place_key = jax.random.split(key)
-  start = grid.cursor.astype(jnp.uint32) * jnp.uint32(turn)
-  cycle = ((start + jnp.arange(turn, dtype=jnp.uint32)) * jnp.uint32(STRIDE)) % jnp.uint32(total)
+  number = (grid.cursor.astype(jnp.uint32) * jnp.uint32(turn) + jnp.arange(turn, dtype=jnp.uint32)) % jnp.uint32(total)
+  each = jnp.uint32(resolution**3)  # a power of two, which any odd stride goes through completely
+  cycle = number % cascades * each + (number // cascades * jnp.uint32(STRIDE)) % each
   cell = jnp.concatenate([cycle.astype(jnp.int32), _random_occupied(grid, pick_key, cells - turn)])
   values = density(half * _random_point(cell, cascades, resolution, place_key))
   flat = grid.density.reshape(-1)

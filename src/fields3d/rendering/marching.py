@@ -159,6 +159,6 @@ def _packed_backward(saved, g):
 packed_weights.defvjp(_packed_forward, _packed_backward)
 
 
-def sum_by_ray(values: Float[Array, "s *c"], ray: Int[Array, " s"], num: int) -> Float[Array, "num *c"]:
+def sum_by_ray(values: Float[Array, "s ..."], ray: Int[Array, " s"], num: int) -> Float[Array, "r ..."]:
   """Sums of the samples of each ray; `ray` is sorted."""
   return jnp.zeros((num, *values.shape[1:]), values.dtype).at[ray].add(values, indices_are_sorted=True)

@@ -1,5 +1,6 @@
 """The packed renderer: samples only in occupied cells, under one budget for all rays of a batch."""
 
+import dataclasses
 from collections.abc import Mapping
 from typing import Annotated
 
@@ -9,9 +10,10 @@ import jax.numpy as jnp
 from fields3d.core.config import Count, Fraction, Given, NonNegative, Positive, Range
 from fields3d.core.errors import UsageFault
 from fields3d.core.numerics import norm
-from fields3d.rendering.grid import full_grid, refresh_grid, share_occupied
-from fields3d.rendering.marching import Steps, candidates, pack, packed_weights, sum_by_ray, whole_rays
-from fields3d.rendering.renderer import Rendered, Renderer
+from fields3d.core.types import Rays
+from fields3d.rendering.grid import OccupancyGrid, full_grid, refresh_grid, share_occupied
+from fields3d.rendering.marching import Packed, Steps, candidates, pack, packed_weights, sum_by_ray, whole_rays
+from fields3d.rendering.renderer import Radiance, Rendered, Renderer
 from fields3d.rendering.samplers import box_interval
 
 ROUND = 16  # samples that a ray may take in one round of a complete rendering
@@ -44,59 +46,74 @@ def packed(info: Annotated[Mapping, Given()], budget: Annotated[int, Range(ge=25
   near, far = (0.0, 1.0) if info["ndc"] else (info["near"], info["far"])
   steps = Steps.covering(near, far, 2 * 3**0.5 * reach, step, growth)
 
-  def find(grid, rays, shift):
-    low, high = box_interval(rays.origins, rays.directions, rays.near, rays.far, reach)
-    return candidates(grid, rays, low, high, steps, shift, half)
-
-  def samples(radiance, rays, p):
-    """(section, weights, optical depths (s,), per ray (r, c) sums of weighted [rgb, 1, t, normal])."""
-    own = jax.tree.map(lambda a: a.at[p.ray].get(mode="promise_in_bounds"), rays)
-    x = own.origins + p.t[:, None] * own.directions
-    section = radiance.section(x, own.viewdirs, p.dt * norm(own.directions), own.radii * p.t)
-    tau = jnp.where(p.valid, section.tau, 0.0)
-    weights = packed_weights(tau, p.first)
-    values = [radiance.shade(section, own.viewdirs, own.view), jnp.ones((budget, 1)), p.t[:, None]]
-    if section.gradient is not None:
-      values.append(section.gradient / jnp.maximum(norm(section.gradient), 1e-6)[:, None])
-    values = jnp.where(p.valid[:, None], jnp.concatenate(values, axis=1), 0.0)
-    return section, weights, tau, sum_by_ray(weights[:, None] * values, p.ray, len(rays.near))
-
-  def train(radiance, grid, rays, key):
-    found = find(grid, rays, jax.random.uniform(key, rays.near.shape))
-    take, fits = whole_rays(found.ends[:, -1], budget)
-    p = pack(found, jnp.zeros_like(take), take, budget, steps)
-    section, weights, _, sums = samples(radiance, rays, p)
-    scalars = {"fill": jnp.mean(p.valid, dtype=jnp.float32), "rays": jnp.sum(fits, dtype=jnp.float32),
-               "occupied": share_occupied(grid)}
-    return Rendered(*_columns(sums), section=section, weights=weights, valid=p.valid, complete=fits, scalars=scalars)
-
-  def everything(radiance, grid, rays):
-    found = find(grid, rays, jnp.full(rays.near.shape, 0.5))
-    total = found.ends[:, -1]
-
-    def turn(carry):
-      begin, clear, sums = carry
-      take, _ = whole_rays(jnp.minimum(total - begin, ROUND), budget)
-      p = pack(found, begin, take, budget, steps)
-      _, _, tau, new = samples(radiance, rays, p)
-      sums, clear = sums + clear[:, None] * new, clear * jnp.exp(-sum_by_ray(tau, p.ray, len(total)))
-      return jnp.where(clear < stop_below, total, begin + take), clear, sums
-
-    empty = pack(found, jnp.zeros_like(total), jnp.zeros_like(total), budget, steps)
-    sums = jnp.zeros_like(jax.eval_shape(samples, radiance, rays, empty)[3])
-    carry = jax.lax.while_loop(lambda carry: jnp.any(carry[0] < total), turn,
-                               (jnp.zeros_like(total), jnp.ones(total.shape), sums))
-    return Rendered(*_columns(carry[2]))
+  marcher = _Marcher(steps, half, reach, budget, stop_below)
 
   def render(radiances, grid, rays, key, step):
     del step
-    return everything(radiances[0], grid, rays) if key is None else train(radiances[0], grid, rays, key)
+    (radiance,) = radiances
+    return marcher.everything(radiance, grid, rays) if key is None else marcher.budgeted(radiance, grid, rays, key)
 
   def refresh(density, grid, key, step):
     look = lambda grid: refresh_grid(grid, density, key, half=half, cells=refresh_cells, decay=decay, threshold=threshold)
     return jax.lax.cond(step % refresh_every == 0, look, lambda grid: grid, grid)
 
   return Renderer(lambda: full_grid(cascades, resolution), render, refresh)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Marcher:
+  """half, reach: of the grid's first and last cascade."""
+  steps: Steps
+  half: float
+  reach: float
+  budget: int
+  stop_below: float
+
+  def budgeted(self, radiance: Radiance, grid: OccupancyGrid, rays: Rays, key: jax.Array) -> Rendered:
+    """As many of the first rays as fit the budget, each completely."""
+    found = self._find(grid, rays, jax.random.uniform(key, rays.near.shape))
+    take, fits = whole_rays(found.ends[:, -1], self.budget)
+    p = pack(found, jnp.zeros_like(take), take, self.budget, self.steps)
+    section, weights, _, sums = self._samples(radiance, rays, p)
+    scalars = {"fill": jnp.mean(p.valid, dtype=jnp.float32), "rays": jnp.sum(fits, dtype=jnp.float32),
+               "occupied": share_occupied(grid)}
+    return Rendered(*_columns(sums), section=section, weights=weights, valid=p.valid, complete=fits, scalars=scalars)
+
+  def everything(self, radiance: Radiance, grid: OccupancyGrid, rays: Rays) -> Rendered:
+    """All rays, in rounds of up to `ROUND` samples each."""
+    found = self._find(grid, rays, jnp.full(rays.near.shape, 0.5))
+    total = found.ends[:, -1]
+    lay = lambda begin, take: pack(found, begin, take, self.budget, self.steps)
+
+    def turn(carry):
+      begin, clear, sums = carry
+      take, _ = whole_rays(jnp.minimum(total - begin, ROUND), self.budget)
+      p = lay(begin, take)
+      _, _, tau, new = self._samples(radiance, rays, p)
+      sums, clear = sums + clear[:, None] * new, clear * jnp.exp(-sum_by_ray(tau, p.ray, len(total)))
+      return jnp.where(clear < self.stop_below, total, begin + take), clear, sums
+
+    nothing = jnp.zeros_like(total)
+    sums = jax.eval_shape(lambda: self._samples(radiance, rays, lay(nothing, nothing))[3])
+    carry = nothing, jnp.ones(total.shape), jnp.zeros(sums.shape)
+    return Rendered(*_columns(jax.lax.while_loop(lambda carry: jnp.any(carry[0] < total), turn, carry)[2]))
+
+  def _find(self, grid, rays, shift):
+    low, high = box_interval(rays.origins, rays.directions, rays.near, rays.far, self.reach)
+    return candidates(grid, rays, low, high, self.steps, shift, self.half)
+
+  def _samples(self, radiance, rays, p: Packed):
+    """(section, weights (s,), optical depths (s,), sums by ray of weight times [rgb, 1, t, normal])."""
+    own = jax.tree.map(lambda a: a.at[p.ray].get(mode="promise_in_bounds"), rays)
+    x = own.origins + p.t[:, None] * own.directions
+    section = radiance.section(x, own.viewdirs, p.dt * norm(own.directions), own.radii * p.t)
+    tau = jnp.where(p.valid, section.tau, 0.0)
+    weights = packed_weights(tau, p.first)
+    values = [radiance.shade(section, own.viewdirs, own.view), jnp.ones((self.budget, 1)), p.t[:, None]]
+    if section.gradient is not None:
+      values.append(section.gradient / jnp.maximum(norm(section.gradient), 1e-6)[:, None])
+    values = jnp.where(p.valid[:, None], jnp.concatenate(values, axis=1), 0.0)
+    return section, weights, tau, sum_by_ray(weights[:, None] * values, p.ray, len(rays.near))
 
 
 def _columns(sums: jax.Array) -> tuple:

@@ -2,11 +2,9 @@
 
 from typing import Literal
 
-import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from fields3d.core.numerics import norm
 from fields3d.core.types import Rays
 
 Background = Literal["white", "black", "random", "learned"]
@@ -45,8 +43,3 @@ def exposed(rgb: Float[Array, "n 3"], exposures: Float[Array, "views 6"], view: 
   """
   own = (exposures - jnp.mean(exposures, axis=0, keepdims=True))[view]
   return rgb * jnp.exp(own[:, :3]) + own[:, 3:]
-
-
-def unit(d: Float[Array, "n 3"]) -> Float[Array, "n 3"]:
-  """Unit vectors along d."""
-  return d / jnp.maximum(norm(d), 1e-12)[:, None]
