@@ -122,6 +122,20 @@ def whole_rays(counts: Int[Array, " r"], budget: int) -> tuple[Int[Array, " r"],
   return jnp.where(fits, counts, 0), fits
 
 
+def thinned(packed: Packed, keep: Bool[Array, " s"], budget: int, num: int) -> tuple[Packed, Bool[Array, " r"]]:
+  """The samples to keep of `num` rays, packed anew, and which rays are complete; rays beyond the budget are left out."""
+  kept = jnp.zeros(num, jnp.int32).at[packed.ray].add((keep & packed.valid).astype(jnp.int32), indices_are_sorted=True)
+  fits = jnp.cumsum(kept) <= budget
+  keep = keep & packed.valid & fits.at[packed.ray].get(mode="promise_in_bounds")
+  place = jnp.where(keep, jnp.cumsum(keep) - 1, budget)
+  source = jnp.zeros(budget, jnp.int32).at[place].set(jnp.arange(len(keep), dtype=jnp.int32), mode="drop")
+  ray, t, dt = (values.at[source].get(mode="promise_in_bounds") for values in (packed.ray, packed.t, packed.dt))
+  valid = jnp.arange(budget) < jnp.sum(keep)
+  ray = jnp.where(valid, ray, num - 1)
+  first = valid & jnp.concatenate([jnp.ones(1, bool), ray[1:] != ray[:-1]])
+  return Packed(ray, t, dt, valid, first), fits
+
+
 def segmented_cumsum(values: Float[Array, " s"], first: Bool[Array, " s"]) -> Float[Array, " s"]:
   """Running sums that begin anew at each `first`, as accurate as each ray alone.
 
@@ -131,6 +145,11 @@ def segmented_cumsum(values: Float[Array, " s"], first: Bool[Array, " s"]) -> Fl
   def join(a, b):
     return jnp.where(b[1], b[0], a[0] + b[0]), a[1] | b[1]
   return jax.lax.associative_scan(join, (values, first))[0]
+
+
+def light_before(tau: Float[Array, " s"], first: Bool[Array, " s"]) -> Float[Array, " s"]:
+  """The share of light that reaches each section, of rays laid one after another."""
+  return jnp.exp(-segmented_cumsum(jnp.where(first, 0.0, jnp.roll(tau, 1)), first))
 
 
 @jax.custom_vjp
@@ -143,9 +162,9 @@ def packed_weights(tau: Float[Array, " s"], first: Bool[Array, " s"]) -> Float[A
 
 
 def _packed_forward(tau, first):
-  before = segmented_cumsum(jnp.where(first, 0.0, jnp.roll(tau, 1)), first)
-  weights = jnp.exp(-before) * -jnp.expm1(-tau)
-  return weights, (weights, jnp.exp(-(before + tau)), first)
+  before = light_before(tau, first)
+  weights = before * -jnp.expm1(-tau)
+  return weights, (weights, before * jnp.exp(-tau), first)
 
 
 def _packed_backward(saved, g):

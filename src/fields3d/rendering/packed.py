@@ -12,7 +12,17 @@ from fields3d.core.errors import UsageFault
 from fields3d.core.numerics import norm
 from fields3d.core.types import Rays
 from fields3d.rendering.grid import OccupancyGrid, full_grid, refresh_grid, share_occupied
-from fields3d.rendering.marching import Packed, Steps, candidates, pack, packed_weights, sum_by_ray, whole_rays
+from fields3d.rendering.marching import (
+    Packed,
+    Steps,
+    candidates,
+    light_before,
+    pack,
+    packed_weights,
+    sum_by_ray,
+    thinned,
+    whole_rays,
+)
 from fields3d.rendering.renderer import Radiance, Rendered, Renderer
 from fields3d.rendering.samplers import box_interval
 
@@ -23,7 +33,7 @@ def packed(info: Annotated[Mapping, Given()], budget: Annotated[int, Range(ge=25
            growth: NonNegative = 0.0, cascades: Annotated[int, Range(ge=1, le=12)] = 1,
            resolution: Annotated[int, Range(ge=4, le=512)] = 64, refresh_every: Count = 16,
            refresh_cells: Count = 2**17, decay: Fraction = 0.8, threshold: Positive = 2.0,
-           stop_below: Positive = 1e-3) -> Renderer:
+           stop_below: Positive = 1e-3, survey: Count | None = None, groups: Count = 1) -> Renderer:
   """Marching through an occupancy grid, with as many samples a batch as the budget holds, whatever their rays.
 
   In training the first rays of the batch that fit the budget are rendered, each completely; the rest say nothing. So a
@@ -34,6 +44,10 @@ def packed(info: Annotated[Mapping, Given()], budget: Annotated[int, Range(ge=25
     budget: samples. step: length of a section, in t; with growth, at distance t, max(step, growth * t).
     cascades, resolution: of the grid: the first covers the scene's box (an unbounded scene's cameras), each further one
       doubles its side. Resolution: a power of two.
+    survey: samples whose density alone is looked at first, without gradient; those that less than `stop_below` of the light
+      reaches are then left out of the budget: early termination in training. None looks at none.
+    groups: equal parts of the batch that are packed apart, each into its share of the budget; as many as devices share
+      the batch, so that nothing is packed across them. They must divide rays, budget and survey.
     refresh_every: steps between refreshes. refresh_cells: cells looked at in one. decay, threshold: see
       `grid.refresh_grid`; the threshold is a density, 1 / model unit.
 
@@ -46,12 +60,19 @@ def packed(info: Annotated[Mapping, Given()], budget: Annotated[int, Range(ge=25
   near, far = (0.0, 1.0) if info["ndc"] else (info["near"], info["far"])
   steps = Steps.covering(near, far, 2 * 3**0.5 * reach, step, growth)
 
-  marcher = _Marcher(steps, half, reach, budget, stop_below)
+  marcher = _Marcher(steps, half, reach, budget // groups, stop_below, survey and survey // groups)
 
   def render(radiances, grid, rays, key, step):
     del step
     (radiance,) = radiances
-    return marcher.everything(radiance, grid, rays) if key is None else marcher.budgeted(radiance, grid, rays, key)
+    if key is None:
+      return marcher.everything(radiance, grid, rays)
+    parts = jax.tree.map(lambda a: a.reshape(groups, -1, *a.shape[1:]), rays)
+    seen = jax.vmap(lambda part, key: marcher.budgeted(radiance, grid, part, key))(parts, jax.random.split(key, groups))
+    scalars = {"fill": jnp.mean(seen.scalars["fill"]), "rays": jnp.sum(seen.scalars["rays"]),
+               "occupied": share_occupied(grid)}
+    whole = jax.tree.map(lambda a: a.reshape(-1, *a.shape[2:]), dataclasses.replace(seen, scalars={}))
+    return dataclasses.replace(whole, scalars=scalars)
 
   def refresh(density, grid, key, step):
     look = lambda grid: refresh_grid(grid, density, key, half=half, cells=refresh_cells, decay=decay, threshold=threshold)
@@ -68,15 +89,20 @@ class _Marcher:
   reach: float
   budget: int
   stop_below: float
+  survey: int | None
 
   def budgeted(self, radiance: Radiance, grid: OccupancyGrid, rays: Rays, key: jax.Array) -> Rendered:
     """As many of the first rays as fit the budget, each completely."""
     found = self._find(grid, rays, jax.random.uniform(key, rays.near.shape))
-    take, fits = whole_rays(found.ends[:, -1], self.budget)
-    p = pack(found, jnp.zeros_like(take), take, self.budget, self.steps)
+    take, fits = whole_rays(found.ends[:, -1], self.survey or self.budget)
+    p = pack(found, jnp.zeros_like(take), take, self.survey or self.budget, self.steps)
+    if self.survey:
+      _, section = self._sections(radiance, rays, p)
+      light = light_before(jnp.where(p.valid, jax.lax.stop_gradient(section.tau), 0.0), p.first)
+      p, complete = thinned(p, light > self.stop_below, self.budget, len(take))
+      fits = fits & complete
     section, weights, _, sums = self._samples(radiance, rays, p)
-    scalars = {"fill": jnp.mean(p.valid, dtype=jnp.float32), "rays": jnp.sum(fits, dtype=jnp.float32),
-               "occupied": share_occupied(grid)}
+    scalars = {"fill": jnp.mean(p.valid, dtype=jnp.float32), "rays": jnp.sum(fits, dtype=jnp.float32)}
     return Rendered(*_columns(sums), section=section, weights=weights, valid=p.valid, complete=fits, scalars=scalars)
 
   def everything(self, radiance: Radiance, grid: OccupancyGrid, rays: Rays) -> Rendered:
@@ -102,14 +128,18 @@ class _Marcher:
     low, high = box_interval(rays.origins, rays.directions, rays.near, rays.far, self.reach)
     return candidates(grid, rays, low, high, self.steps, shift, self.half)
 
-  def _samples(self, radiance, rays, p: Packed):
-    """(section, weights (s,), optical depths (s,), sums by ray of weight times [rgb, 1, t, normal])."""
+  def _sections(self, radiance, rays, p: Packed):
+    """Each sample's ray, and its section."""
     own = jax.tree.map(lambda a: a.at[p.ray].get(mode="promise_in_bounds"), rays)
     x = own.origins + p.t[:, None] * own.directions
-    section = radiance.section(x, own.viewdirs, p.dt * norm(own.directions), own.radii * p.t)
+    return own, radiance.section(x, own.viewdirs, p.dt * norm(own.directions), own.radii * p.t)
+
+  def _samples(self, radiance, rays, p: Packed):
+    """(section, weights (s,), optical depths (s,), sums by ray of weight times [rgb, 1, t, normal])."""
+    own, section = self._sections(radiance, rays, p)
     tau = jnp.where(p.valid, section.tau, 0.0)
     weights = packed_weights(tau, p.first)
-    values = [radiance.shade(section, own.viewdirs, own.view), jnp.ones((self.budget, 1)), p.t[:, None]]
+    values = [radiance.shade(section, own.viewdirs, own.view), jnp.ones_like(tau)[:, None], p.t[:, None]]
     if section.gradient is not None:
       values.append(section.gradient / jnp.maximum(norm(section.gradient), 1e-6)[:, None])
     values = jnp.where(p.valid[:, None], jnp.concatenate(values, axis=1), 0.0)

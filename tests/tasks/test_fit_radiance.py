@@ -1,0 +1,149 @@
+"""The radiance task: every option with every renderer, its terms in closed form, and what it predicts."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from fields3d.core.config import build
+from fields3d.core.errors import UsageFault
+from fields3d.core.task import State, bind
+from fields3d.core.types import Rays
+from fields3d.data import DATASETS
+from fields3d.tasks import TASKS
+from fields3d.tasks.fit_radiance import _flat_rays
+from fields3d.tasks.view_corrections import exposed, moved, rotate
+from fields3d.training.optim import adam
+from fields3d.training.step import init_state, make_step
+
+GRID = dict(name="hashgrid", levels=2, features=2, log2_rows=8, coarsest=4, finest=8)
+SH = dict(name="spherical_harmonics", degree=2)
+NGP = dict(name="ngp", encoding=GRID, directions=SH, width=8, color_width=8)
+RENDERERS = {
+    "packed": dict(renderer=dict(name="packed", budget=1024, step=0.1, resolution=8, refresh_cells=256)),
+    "survey": dict(renderer=dict(name="packed", budget=512, survey=1024, step=0.1, resolution=8, refresh_cells=256)),
+    "hierarchical": dict(renderer=dict(name="hierarchical", coarse=8, fine=8), proposals=dict(coarse=NGP)),
+    "proposal": dict(renderer=dict(name="proposal", samples=(12, 8)), proposals=dict(first=dict(name="proposal", encoding=GRID))),
+}
+
+
+def data(**more):
+  return build(DATASETS, dict(name="rendered", family="mug", views=3, test_views=1, width=10, supersample=1,
+                              draws=dict(pixels=64, **more)), "data")
+
+
+@pytest.fixture(scope="module")
+def dataset():
+  return data()
+
+
+def task_of(dataset, renderer="packed", field=NGP, **settings):
+  section = dict(name="fit_radiance", field=field, **RENDERERS[renderer], **settings)
+  return build(TASKS, section, "task", info=dataset.info)
+
+
+def test_parts_are_built(dataset):
+  assert set(task_of(dataset).predict) == {"render", "density", "radiance", "code"}
+
+
+@pytest.mark.parametrize("renderer", RENDERERS)
+def test_every_renderer_learns_and_renders(dataset, renderer):
+  curriculum = {"color": 1.0, "mask": 0.1, **({"coarse": 1.0} if renderer == "hierarchical" else {}),
+                **({"interlevel": 1.0, "distortion": 0.01} if renderer == "proposal" else {})}
+  task = task_of(dataset, renderer, background="random", curriculum=curriculum)
+  optimisers = {"field": adam(learning_rate=1e-2)}
+  state = init_state(task, optimisers, jax.random.key(0))
+  step = jax.jit(make_step(task, optimisers))
+  batch = dataset.batch(0, 0, 1)
+  losses = []
+  for _ in range(12):
+    state, metrics = step(state, batch)
+    losses.append(float(metrics["loss"]))
+  assert not float(metrics["skipped"]) and np.mean(losses[-3:]) < np.mean(losses[:3])
+  assert step._cache_size() == 1
+  seen = bind(task, state)["render"](_flat_rays({k: jnp.asarray(v) for k, v in batch.items()}))
+  assert seen["rgb"].shape == (64, 3) and bool(jnp.all((seen["opacity"] >= 0) & (seen["opacity"] <= 1 + 1e-5)))
+
+
+@pytest.mark.parametrize("settings, parts", [
+    (dict(background="learned"), {"background"}), (dict(refine_cameras=True, curriculum=dict(color=1.0, cameras=1.0)), {"cameras"}),
+    (dict(fit_exposure=True), {"exposures"}), (dict(field=NGP | dict(appearance_dim=3)), {"appearance"}),
+    (dict(curriculum=dict(color=1.0, depth=0.1)), set()),
+])
+def test_every_option_gets_a_finite_gradient_that_is_not_zero(settings, parts):
+  dataset = data(supersample=2)
+  task = task_of(dataset, **settings)
+  params, extra = task.init(jax.random.key(0))
+  batch = {k: jnp.asarray(v) for k, v in dataset.batch(0, 0, 1).items()}
+  loss = lambda own: task.losses["field"]({"field": own}, extra, batch, jax.random.key(1), jnp.int32(5))[0]
+  grads = jax.jit(jax.grad(loss))(params["field"])
+  assert parts <= set(params["field"])
+  for name in ("field", *parts):
+    total = sum(float(jnp.sum(jnp.abs(leaf))) for leaf in jax.tree.leaves(grads[name]))
+    assert np.isfinite(total) and total > 0, name
+
+
+@pytest.mark.parametrize("outside, expected", [("unknown", 0), ("background", 1)])
+def test_pixels_outside_a_mask_say_nothing_or_that_they_are_background(dataset, outside, expected):
+  """All of it masked away, and the colours absurd: with "unknown" the loss is 0, else that of an empty picture."""
+  task = task_of(dataset, background="black", outside_mask=outside)
+  params, extra = task.init(jax.random.key(0))
+  batch = {k: jnp.asarray(v) for k, v in dataset.batch(0, 0, 1).items()}
+  batch |= {"mask": jnp.zeros(64, bool), "rgb": jnp.full((64, 3), 7.0), "alpha": jnp.ones(64)}
+  total, scalars = task.losses["field"](params, extra, batch, jax.random.key(1), jnp.int32(0))
+  assert (float(total) > 0) == expected and float(total) < 1.0
+  assert float(scalars["color"]) == float(total)
+
+
+def test_a_transparent_pixel_over_a_random_background_costs_nothing_where_nothing_is(dataset):
+  task = task_of(dataset, background="random", field=NGP | dict(density_bias=-60.0))
+  params, extra = task.init(jax.random.key(0))
+  batch = {k: jnp.asarray(v) for k, v in dataset.batch(0, 0, 1).items()}
+  batch |= {"rgb": jnp.zeros((64, 3)), "alpha": jnp.zeros(64)}
+  total, _ = task.losses["field"](params, extra, batch, jax.random.key(1), jnp.int32(0))
+  assert float(total) < 1e-10
+
+
+def test_unknown_views_get_the_mean_of_the_codes_and_cameras_stay_fixed(dataset):
+  task = task_of(dataset, field=NGP | dict(appearance_dim=3), refine_cameras=True)
+  params, extra = task.init(jax.random.key(0))
+  rays = _flat_rays({k: jnp.asarray(v) for k, v in dataset.batch(0, 0, 1).items()})
+  rays = Rays(rays.origins, rays.directions, rays.viewdirs, rays.radii, rays.near, rays.far, jnp.full(64, -1))
+  one = task.predict["render"](params, extra, rays)["rgb"]
+  codes = params["field"]["appearance"]
+  same = jax.tree.map(lambda a: a, params)
+  same["field"]["appearance"] = jnp.broadcast_to(codes.mean(0), codes.shape)
+  same["field"]["cameras"] = jnp.ones_like(params["field"]["cameras"])
+  np.testing.assert_allclose(task.predict["render"](same, extra, rays)["rgb"], one, atol=1e-6)  # colours
+
+
+def test_rotations_keep_lengths_and_compose_about_one_axis():
+  rng = np.random.default_rng(0)
+  v, d = (jnp.asarray(rng.normal(size=(20, 3)), jnp.float32) for _ in range(2))
+  np.testing.assert_allclose(jnp.linalg.norm(rotate(v, d), axis=1), jnp.linalg.norm(d, axis=1), rtol=1e-5)
+  np.testing.assert_allclose(rotate(v, rotate(v, d)), rotate(2 * v, d), rtol=1e-4, atol=1e-5)  # of order 1
+  tiny = jax.grad(lambda v: jnp.sum(rotate(v, d)[:, 0]))(jnp.zeros((20, 3)))
+  np.testing.assert_allclose(tiny, np.cross(d, np.array([[1.0, 0.0, 0.0]])), atol=1e-6)  # d(v x d)_x / dv
+
+
+def test_moving_and_exposing_by_nothing_changes_nothing(dataset):
+  rays = _flat_rays({k: jnp.asarray(v) for k, v in dataset.batch(0, 0, 1).items()})
+  for before, after in zip(jax.tree.leaves(rays), jax.tree.leaves(moved(rays, jnp.zeros((3, 6)))), strict=True):
+    np.testing.assert_array_equal(before, after)
+  rgb = jnp.asarray(np.random.default_rng(0).random((5, 3)), jnp.float32)
+  np.testing.assert_allclose(exposed(rgb, jnp.ones((3, 6)), jnp.zeros(5, jnp.int32)), rgb, rtol=1e-6)
+
+
+@pytest.mark.parametrize("settings, words", [
+    (dict(curriculum=dict(color=1.0, eikonal=0.1)), "no distance"), (dict(curriculum=dict(colour=1.0)), "no such term"),
+    (dict(curriculum=dict(mask=1.0)), "no color"), (dict(proposals=dict(a=NGP)), "wants 0"),
+])
+def test_settings_that_do_not_fit_are_refused(dataset, settings, words):
+  with pytest.raises(UsageFault, match=words):
+    task_of(dataset, **settings)
+
+
+def test_a_state_of_the_task_is_made_of_plain_arrays(dataset):
+  task = task_of(dataset)
+  state = init_state(task, {"field": adam()}, jax.random.key(0))
+  assert isinstance(state, State) and all(isinstance(leaf, jax.Array) for leaf in jax.tree.leaves(state))
