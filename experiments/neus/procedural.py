@@ -32,7 +32,7 @@ def get_config(arg=None):
           level=dict(name="linear", start=4.0, end=6.0, steps=max(steps // 3, 1))),
       eikonal_points=64 if local else 512,
       field=dict(
-          name="neus", width=64, depth=1, directions=dict(name="identity"), sharpness=20.0,
+          name="neus", width=64, depth=1, directions=dict(name="spherical_harmonics", degree=3), sharpness=20.0,
           encoding=dict(name="hashgrid", levels=6, features=2, log2_rows=10 if local else 15, coarsest=8, finest=128,
                         unroll=6)),
       renderer=dict(name="packed", budget=1024 if local else 16_384, step=1 / 32 if local else 1 / 64,

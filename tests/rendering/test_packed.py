@@ -94,7 +94,8 @@ def test_rays_that_do_not_fit_the_budget_are_said_to_be_incomplete_and_the_fill_
   seen = renderer.render([radiance], grid, rays_at(offsets), jax.random.key(1), 0)
   complete = np.asarray(seen.complete)
   assert 0 < complete.sum() < 200 and complete[:complete.sum()].all()
-  np.testing.assert_allclose(seen.opacity[complete], exact(offsets)[complete], atol=SIGMA * 0.02)
+  plain = complete & (np.abs(offsets - RADIUS) > 0.05)  # a grazing chord is shorter than a cell of the grid
+  np.testing.assert_allclose(seen.opacity[plain], exact(offsets)[plain], atol=SIGMA * 0.02)
   assert float(seen.scalars["fill"]) > 0.9 and int(seen.scalars["rays"]) == complete.sum()
 
 
