@@ -21,6 +21,7 @@ from typing import Any
 
 from fields3d.core.errors import BadData, MissingInput
 
+_GRID_POINTS = 2**15
 HELP = "look into a mesh, a run, a checkpoint or a scene's cameras"
 
 
@@ -95,7 +96,28 @@ def _run(path: pathlib.Path, strict: bool) -> dict[str, Any]:
   directory = path / "checkpoints"
   found = [{"step": step, "problems": verify(directory / str(step), contents=False)} for step in candidates(directory)]
   return {"path": str(path), "source": record.get("source"), "overrides": record.get("overrides", []),
-          "config": record["config"], "metrics": metrics, "checkpoints": found}
+          "config": record["config"], "metrics": metrics, "checkpoints": found, "grids": _grids(record["config"])}
+
+
+def _grids(config: Mapping[str, Any], path: str = "") -> dict[str, str]:
+  """The use of rows and the collisions of every hash grid that the config names, by its place."""
+  import inspect
+
+  import numpy as np
+
+  from fields3d.encodings.hashgrid import hashgrid
+  from fields3d.encodings.occupancy import describe, grid_report
+  if config.get("name") == "hashgrid":
+    defaults = {name: p.default for name, p in inspect.signature(hashgrid).parameters.items()}
+    sizes = {name: config.get(name, defaults[name])
+             for name in ("levels", "log2_rows", "coarsest", "finest", "interpolation")}
+    points = np.random.default_rng(0).uniform(-1, 1, (_GRID_POINTS, 3))
+    return {path: describe(grid_report(points, **sizes))}
+  found = {}
+  for name, section in config.items():
+    if isinstance(section, Mapping):
+      found |= _grids(section, f"{path}.{name}" if path else name)
+  return found
 
 
 def _print_run(found: Mapping[str, Any]) -> None:
@@ -109,6 +131,8 @@ def _print_run(found: Mapping[str, Any]) -> None:
     for name, value in found["metrics"].items():
       table.add_row(name, _cell(value))
     _show("", table)
+  for name, report in found["grids"].items():
+    print(f"{name}, at {_GRID_POINTS:,} random points of its box:\n{report}")
   for entry in found["checkpoints"]:
     print(f"checkpoint {entry['step']}: {'; '.join(entry['problems']) or 'complete'}")
   if not found["checkpoints"]:

@@ -16,7 +16,7 @@ class Scene:
     rotation @ model * scale + offset).
   bounds: half the side of the cube around 0 that holds the object; None where the scene is unbounded (then fields
     contract space).
-  ndc: rays are to be warped to normalised device coordinates (forward-facing scenes only); the cube is then NDC's own.
+  ndc: rays are to be warped to normalised device coordinates (forward-facing scenes only), in which `bounds` is then meant.
   opaque: no photograph has transparent pixels.
   protocol: words that belong to every figure: {"scene", "split", "resolution", "background", "colors", ...}.
   warnings: what was mended or left out, one line each.

@@ -43,8 +43,8 @@ class Rendered:
 
   rgb (n, 3): premultiplied by opacity, without background. opacity (n,). depth (n,): sum of weight * t (divide by
   opacity for the expected t). normal (n, 3): weighted sum of unit gradients, or None.
-  levels: for each level of sampling, coarse first, (t (n, s + 1), weights (n, s)): what losses on rays look at; empty
-  where samples are packed. coarse: colours of the coarse levels that have any, (n, 3) each.
+  levels: for each level of sampling, coarse first, (ends (n, s + 1) in [0, 1] along the ray, weights (n, s)): what losses
+  on rays look at; empty where samples are packed. coarse: colours of the coarse levels that have any, (n, 3) each.
   section, weights: the last level's sections and their weights, same leading shape, where they are kept for losses;
   valid: which of them are any, None for all.
   complete (n,): rays that were rendered at all, None for all; the rest did not fit the budget and say nothing.

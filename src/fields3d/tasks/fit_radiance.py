@@ -283,4 +283,5 @@ def _flat_rays(batch: Mapping[str, jax.Array]) -> Rays:
 
 def _codes(codes: jax.Array, view: jax.Array) -> jax.Array:
   """Each view's appearance code; the mean of all for unknown views."""
-  return jnp.where((view < 0)[..., None], jnp.mean(codes, axis=0), codes[jnp.maximum(view, 0)])
+  own = codes[jnp.maximum(view, 0)]
+  return jnp.where((view < 0)[..., None], jnp.broadcast_to(jnp.mean(codes, axis=0), own.shape), own)
