@@ -1,8 +1,8 @@
 """NeRF-synthetic mic at 200 x 200 on two cores: half an hour, or five minutes.
 
-A pixel is an area: test views are rendered with 2 x 2 rays a pixel. What a CPU wants differs from what a GPU wants: many
-small steps (16,384 samples, 20 a second) in a 64^3 grid, few levels side by side, a learning rate that falls late, and the
-average of the last parameters. White background throughout: the metric's own.
+A pixel is an area: test views are rendered with 2 x 2 rays a pixel. A CPU wants other settings than a GPU: many small
+steps (16,384 samples, 20 a second) in a 64^3 grid, few levels side by side, a learning rate that falls late, and the average
+of the last parameters. White background throughout: the metric's own.
 
 Source: Müller et al. 2022, "Instant-NGP"; at 800 x 800 on a GPU it reaches 36.22 dB (not comparable: another resolution).
 Expect: see the table of scenes in experiments/README.md.
