@@ -19,22 +19,22 @@ from ml_collections import ConfigDict
 
 def get_config(arg=None):
   local = arg == "runlocal"
-  steps = 20 if local else 6000
+  steps = 20 if local else 3000
   config = ConfigDict()
   config.seed = 0
   config.num_steps = steps
-  config.data = dict(name="rendered", family="chair", index=0, views=4 if local else 50, test_views=1 if local else 8,
-                     width=16 if local else 100, supersample=2 if local else 4,
-                     draws=dict(pixels=64 if local else 1024, seed=0))
+  config.data = dict(name="rendered", family="chair", index=0, views=4 if local else 60, test_views=1 if local else 8,
+                     width=16 if local else 160, supersample=2 if local else 4,
+                     draws=dict(pixels=64 if local else 2560, seed=0))
   config.task = dict(
       name="fit_radiance", background="random", curriculum=dict(
-          color=1.0, mask=0.3, eikonal=0.05,
-          level=dict(name="linear", start=4.0, end=6.0, steps=max(steps // 3, 1))),
+          color=1.0, mask=0.5, eikonal=0.3,
+          level=dict(name="linear", start=2.0, end=5.0, steps=max(steps // 3, 1))),
       eikonal_points=64 if local else 512,
       field=dict(
           name="neus", width=64, depth=1, directions=dict(name="spherical_harmonics", degree=3), sharpness=20.0,
-          encoding=dict(name="hashgrid", levels=6, features=2, log2_rows=10 if local else 15, coarsest=8, finest=128,
-                        unroll=6)),
+          encoding=dict(name="hashgrid", levels=5, features=2, log2_rows=10 if local else 16, coarsest=8, finest=64,
+                        interpolation="smoothstep", unroll=5)),
       renderer=dict(name="packed", budget=1024 if local else 16_384, step=1 / 32 if local else 1 / 64,
                     resolution=16 if local else 64, threshold=0.1, refresh_cells=1024 if local else 2**16))
   config.optim = dict(field=dict(
