@@ -45,8 +45,8 @@ def test_world_is_rotation_model_scale_offset(seed, mode, centre, scale):
   assert np.linalg.det(rotation) > 0
   np.testing.assert_allclose(rotation @ model[:, :, :3], world[:, :, :3], atol=1e-12)  # rotations: entries at most 1
   expected = [rotation @ position * frame.scale + frame.offset for position in model[:, :, 3]]
-  np.testing.assert_allclose(expected, world[:, :, 3], rtol=1e-12)
-  np.testing.assert_allclose(to_world(to_model(points, frame, rotation), frame, rotation), points, rtol=1e-11)
+  np.testing.assert_allclose(expected, world[:, :, 3], atol=1e-10)  # places are of order 100
+  np.testing.assert_allclose(to_world(to_model(points, frame, rotation), frame, rotation), points, atol=1e-10)  # likewise
 
 
 @given(st.integers(0, 2**32 - 1), st.sampled_from(["up", "pca", "forward"]), st.sampled_from(["cameras", "focus"]),
