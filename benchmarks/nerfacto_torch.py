@@ -15,9 +15,7 @@ The peer's python wants torch and: pip install --no-deps nerfstudio nerfacc jaxt
 lightning-utilities packaging tyro docstring-parser shtab typeguard. What else nerfstudio imports and a step does not
 use (viewer, loggers, image readers, the perceptual metric) is replaced by empty modules where it is missing.
 
-Measured once at 58bc015 with --rays 512 --rounds 1, jax 0.10.2 and torch 2.13.0, on two cores so busy with other work
-that neither side had a third of one: ratio 8.77 by CPU time (1.43 against 12.6 ms a ray), 6.52 by wall time. To be
-repeated at 4,096 rays on a quiet machine.
+Figures are in benchmarks/README.md. Measure on a quiet machine: PyTorch's threads lose more to company than XLA's.
 """
 
 import argparse
