@@ -14,11 +14,7 @@ rows (backward), one entry at a time, and as pairs. The fraction of the floor is
 The peer's python wants torch and: pip install --no-deps nerfstudio jaxtyping wadler-lindig rich (its import of viser,
 which the encoding does not use, is replaced by an empty module where viser is missing).
 
-Measured at 9921e7b with --rounds 7, jax 0.10.2, torch 2.13.0, nerfstudio 1.1.5, on two cores of an Intel Xeon that were
-busy with other work as well (min / median / max): forward and backward by table 5.19 / 7.19 / 9.3 by wall time, 6.82 /
-7.35 / 7.63 by CPU time; by table and points 4.78 / 5.22 / 10.6 and 5.16 / 5.64 / 7.4; 0.73 of the CPU time by table is
-the floor of pairs. What it is made of: features read and added in pairs, points as the minor dimension, rows and
-weights computed again in the backward pass instead of kept.
+Figures are in benchmarks/README.md. Measure on a quiet machine: PyTorch's threads lose more to company than XLA's.
 """
 
 import argparse
