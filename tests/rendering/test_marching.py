@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from fields3d.core.types import Rays
-from fields3d.rendering.grid import OccupancyGrid, _pack, full_grid, occupied
+from fields3d.rendering.grid import OccupancyGrid, as_words, full_grid, occupied
 from fields3d.rendering.marching import (
     Steps,
     candidates,
@@ -22,7 +22,7 @@ from fields3d.rendering.quadrature import absorption
 def random_grid(share, seed=0, resolution=8):
   grid = full_grid(1, resolution)
   flags = np.random.default_rng(seed).random(resolution**3) < share
-  return OccupancyGrid(grid.density, _pack(jnp.asarray(flags)), grid.cursor)
+  return OccupancyGrid(grid.density, as_words(jnp.asarray(flags)), grid.cursor)
 
 
 def random_rays(num, seed=0):

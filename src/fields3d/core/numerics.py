@@ -5,7 +5,7 @@ from typing import Literal
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
 Compute = Literal["float32", "tensorfloat32", "bfloat16"]
 
@@ -61,6 +61,15 @@ def norm(x: Float[Array, "*b d"]) -> Float[Array, "*b"]:
   """
   square = jnp.sum(x * x, axis=-1)
   return jnp.where(square > 0, jnp.sqrt(jnp.where(square > 0, square, 1.0)), 0.0)
+
+
+def mean_where(counted: Bool[Array, "*n"], values: Float[Array, "*n"]) -> Float[Array, ""]:
+  """Mean of the values that count; 0 where none does.
+
+  >>> float(mean_where(jnp.array([True, False]), jnp.array([2.0, 5.0])))
+  2.0
+  """
+  return jnp.sum(jnp.where(counted, values, 0.0)) / jnp.maximum(jnp.sum(counted), 1)
 
 
 @jax.custom_jvp

@@ -5,6 +5,8 @@ from typing import Literal
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
+from fields3d.core.numerics import mean_where
+
 PhotometricLoss = Literal["l2", "charbonnier", "huber"]
 # Each as a function of a channel's difference.
 _LOSSES = {
@@ -29,6 +31,4 @@ def photometric(rgb: Float[Array, "*n 3"], target: Float[Array, "*n 3"], loss: P
   0.095
   """
   each = jnp.mean(_LOSSES[loss](rgb - target), axis=-1)
-  if counted is None:
-    return jnp.mean(each)
-  return jnp.sum(jnp.where(counted, each, 0.0)) / jnp.maximum(jnp.sum(counted), 1)
+  return jnp.mean(each) if counted is None else mean_where(counted, each)

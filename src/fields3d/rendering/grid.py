@@ -34,7 +34,7 @@ def full_grid(cascades: int, resolution: int) -> OccupancyGrid:
   (2,)
   """
   density = jnp.full((cascades, resolution, resolution, resolution), -1.0, jnp.float32)
-  return OccupancyGrid(density, _pack(density.reshape(-1) < 0), jnp.zeros((), jnp.int32))
+  return OccupancyGrid(density, as_words(density.reshape(-1) < 0), jnp.zeros((), jnp.int32))
 
 
 def cell_of(x: Float[Array, "*b 3"], half: float, cascades: int, resolution: int) -> Int[Array, "*b"]:
@@ -97,14 +97,19 @@ def refresh_grid(grid: OccupancyGrid, density: Callable, key: jax.Array, *, half
   flat = flat.at[cell].set(new, mode="promise_in_bounds")
   seen = flat >= 0
   mean = jnp.sum(jnp.where(seen, flat, 0.0)) / jnp.maximum(jnp.sum(seen), 1)
-  marked = _pack((flat > jnp.minimum(threshold, mean)) | ~seen)
+  marked = as_words((flat > jnp.minimum(threshold, mean)) | ~seen)
   return OccupancyGrid(flat.reshape(grid.density.shape), marked, grid.cursor + 1)
 
 
-def _pack(flags: Bool[Array, " n"]) -> jax.Array:
-  """Flags as bits of words, the first flag lowest."""
-  bits = flags.reshape(-1, 32).astype(jnp.uint32) << jnp.arange(32, dtype=jnp.uint32)[None]
-  return jnp.sum(bits, axis=1, dtype=jnp.uint32)
+def as_words(flags: Bool[Array, "*b n"]) -> jax.Array:
+  """Flags as bits of uint32 words, the first flag lowest: (*b, n / 32); n is a multiple of 32.
+
+  >>> as_words(jnp.arange(64) < 3).tolist()
+  [7, 0]
+  """
+  words = flags.reshape(*flags.shape[:-1], -1, 32).astype(jnp.uint32)
+  place = jnp.arange(32, dtype=jnp.uint32).reshape((1,) * (words.ndim - 1) + (32,))
+  return jnp.sum(words << place, axis=-1, dtype=jnp.uint32)
 
 
 def _random_occupied(grid: OccupancyGrid, key: jax.Array, num: int) -> Int[Array, " num"]:

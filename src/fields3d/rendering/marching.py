@@ -2,8 +2,8 @@
 
 Each ray is cut into the same number of candidate sections. One bit per candidate, 32 to a word, says whether the grid is
 occupied at its middle; the samples of a batch are the set bits of all rays, in order, laid into one array of fixed size (the
-budget). How many rays a step uses is a number in the state, not a shape: it follows the fill that steps have seen, so
-that the budget stays full while the grid empties, and nothing is ever compiled twice.
+budget). How many rays a step uses is no shape: as many of the batch's first rays as fit, which become more as the grid
+empties, so that the budget stays full and nothing is ever compiled twice.
 """
 
 import dataclasses
@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from fields3d.core.types import Rays
-from fields3d.rendering.grid import OccupancyGrid, nth_set_bit, occupied
+from fields3d.rendering.grid import OccupancyGrid, as_words, nth_set_bit, occupied
 
 
 @dataclasses.dataclass(frozen=True)
@@ -86,9 +86,7 @@ def candidates(grid: OccupancyGrid, rays: Rays, near: Float[Array, " r"], far: F
   middle = steps.edge(start[:, None], k[None] + 0.5)
   x = rays.origins[:, None, :] + middle[..., None] * rays.directions[:, None, :]
   inside = occupied(grid, x, half) & (middle < far[:, None]) & (middle > near[:, None])
-  place = jnp.arange(32, dtype=jnp.uint32)
-  words = inside.reshape(len(near), -1, 32).astype(jnp.uint32) << place[None, None]
-  bits = jnp.sum(words, axis=2, dtype=jnp.uint32)
+  bits = as_words(inside)
   ends = jnp.cumsum(jax.lax.population_count(bits).astype(jnp.int32), axis=1)
   return Candidates(start, bits, ends)
 
@@ -124,9 +122,9 @@ def whole_rays(counts: Int[Array, " r"], budget: int) -> tuple[Int[Array, " r"],
 
 def thinned(packed: Packed, keep: Bool[Array, " s"], budget: int, num: int) -> tuple[Packed, Bool[Array, " r"]]:
   """The samples to keep of `num` rays, packed anew, and which rays are complete; rays beyond the budget are left out."""
-  kept = jnp.zeros(num, jnp.int32).at[packed.ray].add((keep & packed.valid).astype(jnp.int32), indices_are_sorted=True)
-  fits = jnp.cumsum(kept) <= budget
-  keep = keep & packed.valid & fits.at[packed.ray].get(mode="promise_in_bounds")
+  keep = keep & packed.valid
+  _, fits = whole_rays(sum_by_ray(keep.astype(jnp.int32), packed.ray, num), budget)
+  keep = keep & fits.at[packed.ray].get(mode="promise_in_bounds")
   place = jnp.where(keep, jnp.cumsum(keep) - 1, budget)
   source = jnp.zeros(budget, jnp.int32).at[place].set(jnp.arange(len(keep), dtype=jnp.int32), mode="drop")
   ray, t, dt = (values.at[source].get(mode="promise_in_bounds") for values in (packed.ray, packed.t, packed.dt))

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 
 from fields3d.core.config import From, Given, Index, Positive, Range
 from fields3d.core.errors import UsageFault, nearest
-from fields3d.core.numerics import norm
+from fields3d.core.numerics import mean_where, norm
 from fields3d.core.schedules import Curriculum, Schedule, as_schedule, at
 from fields3d.core.task import Task
 from fields3d.core.types import Rays
@@ -156,7 +156,7 @@ class _FitRadiance:
       terms["coarse"] = sum(against(pixel_colors(rgb, w.sum(-1)))
                             for rgb, (_, w) in zip(seen.coarse, seen.levels, strict=False))
     if "mask" in weights:
-      terms["mask"] = _mean_where(counted, (mean(seen.opacity) - alpha) ** 2)
+      terms["mask"] = mean_where(counted, (mean(seen.opacity) - alpha) ** 2)
     if "depth" in weights:
       terms["depth"] = self._depth(batch, seen, mean, counted)
     terms |= self._regularisers(own, extra, seen, weights, box_key)
@@ -188,7 +188,7 @@ class _FitRadiance:
     if "depth" not in batch:
       raise UsageFault("--config.task.curriculum.depth", "the data has no depth", "remove the term")
     expected = mean(seen.depth) / jnp.maximum(mean(seen.opacity), 1e-3)
-    return _mean_where(counted & (batch["depth"] > 0), jnp.abs(expected - batch["depth"]))
+    return mean_where(counted & (batch["depth"] > 0), jnp.abs(expected - batch["depth"]))
 
   def _regularisers(self, own, extra, seen: Rendered, weights, key):
     terms = {}
@@ -204,7 +204,7 @@ class _FitRadiance:
     if "eikonal" in weights:
       gradient = seen.section.gradient.reshape(-1, 3)
       valid = jnp.ones(len(gradient), bool) if seen.valid is None else seen.valid
-      terms["eikonal"] = _mean_where(valid, (norm(gradient) - 1) ** 2)
+      terms["eikonal"] = mean_where(valid, (norm(gradient) - 1) ** 2)
       if self.eikonal_points:
         x = jax.random.uniform(key, (self.eikonal_points, 3), minval=-1.0, maxval=1.0)
         value = lambda x: jnp.sum(self.field.sdf(own["field"], x, extra.get("level")))
@@ -269,10 +269,6 @@ class _FitRadiance:
     """A radiance field has no code."""
     del params, extra, index
     return jnp.zeros((0,), jnp.float32)
-
-
-def _mean_where(counted: jax.Array, values: jax.Array) -> jax.Array:
-  return jnp.sum(jnp.where(counted, values, 0.0)) / jnp.maximum(jnp.sum(counted), 1)
 
 
 def _flat_rays(batch: Mapping[str, jax.Array]) -> Rays:
