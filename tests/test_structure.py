@@ -16,7 +16,8 @@ MAY_IMPORT = {
     "losses": {"geometry"}, "rendering": {"geometry"}, "extraction": {"geometry"},
     "data": {"geometry"}, "fields": {"encodings", "networks"},
     "tasks": {"fields", "networks", "losses", "rendering", "geometry"},
-    "evaluation": {"geometry", "extraction", "rendering"},
+    "metrics": {"geometry", "rendering"},
+    "evaluation": {"geometry", "extraction", "rendering", "metrics"},
 }
 
 

@@ -11,10 +11,10 @@ from fields3d.core.config import build
 from fields3d.core.errors import UsageFault
 from fields3d.core.types import Camera, Dataset, View
 from fields3d.evaluation import EVALUATORS
-from fields3d.evaluation.image import PSNR_LIMIT
 from fields3d.evaluation.image_set import NOT_FINITE
 from fields3d.evaluation.results import EvaluationInput
 from fields3d.evaluation.views import ERROR_SCALE, error_map
+from fields3d.metrics.image import PSNR_LIMIT
 
 SIZE = (40, 34)
 

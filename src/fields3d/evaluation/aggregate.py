@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from fields3d.evaluation.results import Metric, Row, Subject
-from fields3d.evaluation.statistics import bootstrap_interval
+from fields3d.metrics.statistics import bootstrap_interval
 
 STATISTICS = {"mean": np.mean, "median": np.median}
 

@@ -15,9 +15,9 @@ import scipy.spatial
 
 from fields3d.core.types import Frame, Mesh, PointCloud
 from fields3d.evaluation.results import Metric
-from fields3d.evaluation.statistics import Interval, percentile_interval, resampled_means
 from fields3d.geometry.distance import inside
 from fields3d.geometry.meshes import sample_surface
+from fields3d.metrics.statistics import Interval, percentile_interval, resampled_means
 
 
 @dataclasses.dataclass(frozen=True)

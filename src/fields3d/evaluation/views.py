@@ -27,7 +27,7 @@ ERROR_SCALE = 0.1  # The mean absolute error of a pixel's channels that an error
 
 
 def views(split: Literal["train", "val", "test"] = "test",
-          metrics: tuple[Literal["psnr", "ssim", "lpips"], ...] = FIGURES, supersample: Count = 1,
+          metrics: tuple[Literal["psnr", "ssim", "lpips"], ...] = FIGURES, supersample: Count = 1, shrink: Count = 1,
           max_views: Count | None = None, background: Literal["white", "black"] | None = None, tile: Count = TILE,
           pictures: Index = 8, lpips_weights: str | None = None, seed: Index = 0) -> Evaluator:
   """Evaluates the images that the task's predict function "render" makes of a split's cameras.
@@ -40,6 +40,7 @@ def views(split: Literal["train", "val", "test"] = "test",
     metrics: which figures. lpips_weights: see `lpips.find_weights`; LPIPS is left out, with a warning, where the
       weights are in none of the usual places.
     supersample: k x k rays a pixel. tile: rays a call.
+    shrink: photographs and renderings are judged at 1/shrink of their size, each new pixel the mean of shrink^2.
     background: of photograph and prediction; the dataset's own when None.
     pictures: comparisons (prediction, truth, error) of so many first views and of the worst, median and best; 0 writes
       no files, and else every view's prediction is written too.
@@ -52,7 +53,7 @@ def views(split: Literal["train", "val", "test"] = "test",
     every, info = inputs.dataset.views(split), inputs.dataset.info
     if not len(every):
       raise UsageFault("evals.views.split", f"the dataset has no {split!r} views", "name a split that it has")
-    render, pair = lookup(inputs.predict, "render", "evals.views"), Compositor(info, background)
+    render, pair = lookup(inputs.predict, "render", "evals.views"), Compositor(info, background, shrink)
     figures, warnings = choose_figures(metrics, lpips_weights)
     index, rows = spread(len(every), max_views), []
     with _progress(len(index)) as advance:
@@ -61,15 +62,15 @@ def views(split: Literal["train", "val", "test"] = "test",
         out = render_camera(render, view.camera, info, supersample=supersample, tile=tile)
         seconds = time.perf_counter() - begin
         prediction = pair.prediction(out)
-        mask = None if view.mask is None else view.mask()
+        mask = None if view.mask is None else block_mean(view.mask(), shrink) == 1
         status, found = measure(prediction, pair.truth(view), mask, figures, chosen)
-        rows.append(Row(view.name, "{}x{}".format(*view.camera.size), int(i), status, found, (),
+        rows.append(Row(view.name, f"{prediction.shape[1]}x{prediction.shape[0]}", int(i), status, found, (),
                         {"render_ms": round(1000 * seconds, 1)}, _write_prediction(prediction, inputs.out_dir, view, i)
                         if pictures else {}))
         advance(seconds)
     if pictures:
       rows = _with_comparisons(rows, every, pair, pictures, inputs.out_dir)
-    protocol = describe(info, split, every, index, pair.background, supersample)
+    protocol = describe(info, split, every, index, pair.background, supersample, shrink)
     more = "; ".join(f"{key}: {text}" for key, text in info["protocol"].items() if key not in NAMED)
     return Evaluation("views", summarise_images(rows, protocol, chosen, more), rows, warnings + warnings_of(rows),
                       settings | {"seed": chosen}, "view")
@@ -94,12 +95,14 @@ class Compositor:
     info: the dataset's facts. Renderings stand on "background", "white" or "black"; where it is "none", on white if
       photographs are transparent, and on nothing if all are "opaque".
     background: to put both on instead.
+    shrink: both become smaller by it, each pixel the mean of shrink^2.
 
   Raises:
     UsageFault: the dataset's photographs have no background to replace.
   """
 
-  def __init__(self, info: Mapping[str, Any], background: str | None = None):
+  def __init__(self, info: Mapping[str, Any], background: str | None = None, shrink: int = 1):
+    self._shrink = shrink
     own = "white" if info["background"] == "none" and not info["opaque"] else info["background"]
     self.background = background or own
     if self.background != own and own not in BACKGROUNDS:
@@ -108,11 +111,27 @@ class Compositor:
 
   def prediction(self, out: Mapping[str, np.ndarray]) -> np.ndarray:
     """Of `render_camera`'s output; what is not finite stays so."""
-    return np.clip(out["rgb"] + (1 - out["opacity"][..., None]) * np.float32(self._change), 0, 1)
+    image = np.clip(out["rgb"] + (1 - out["opacity"][..., None]) * np.float32(self._change), 0, 1)
+    return block_mean(image, self._shrink)
 
   def truth(self, view: View) -> np.ndarray:
     """Of the photograph."""
-    return composite(view.pixels(), self.background)
+    return block_mean(composite(view.pixels(), self.background), self._shrink)
+
+
+def block_mean(image: np.ndarray, k: int) -> np.ndarray:
+  """The means of k x k pixels of (h, w, ...), as float32.
+
+  Raises:
+    UsageFault: k does not divide the image's sides.
+
+  >>> block_mean(np.array([[0, 1, 4, 4], [1, 2, 4, 4]]), 2).tolist()
+  [[1.0, 4.0]]
+  """
+  height, width = image.shape[:2]
+  if height % k or width % k:
+    raise UsageFault("evals.views.shrink", f"{k} does not divide {width} x {height} pixels", "choose one that does")
+  return image.reshape(height // k, k, width // k, k, *image.shape[2:]).mean(axis=(1, 3), dtype=np.float32)
 
 
 def composite(pixels: np.ndarray, background: str) -> np.ndarray:
@@ -122,12 +141,14 @@ def composite(pixels: np.ndarray, background: str) -> np.ndarray:
 
 
 def describe(info: Mapping[str, Any], split: str, every: Sequence[View], index: np.ndarray, background: str,
-             supersample: int) -> str:
+             supersample: int, shrink: int = 1) -> str:
   """The words that belong in every figure's name: scene, split, resolution, background, colour space..."""
   said = {"scene": "", "resolution": "", "colors": "sRGB", **info["protocol"]}
   sizes = {"{}x{}".format(*every[i].camera.size) for i in index}
   own = sizes.pop() if len(sizes) == 1 else "mixed sizes"
   resolution = said["resolution"] if own in said["resolution"] else f"{own} {said['resolution']}".strip()
+  if shrink > 1:
+    resolution += f" averaged to 1/{shrink}"
   words = [" ".join(filter(None, (said["scene"], split, resolution))),
            "opaque" if background == "none" else background, said["colors"],
            *[f"{supersample}x{supersample} rays a pixel rendered"] * (supersample > 1),

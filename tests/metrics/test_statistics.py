@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from fields3d.evaluation.statistics import block_means, bootstrap_interval, percentile_interval, resampled_means
+from fields3d.metrics.statistics import block_means, bootstrap_interval, percentile_interval, resampled_means
 
 
 @pytest.mark.parametrize(("statistic", "tolerance"), [(np.mean, 0.01), (np.median, 0.05)])

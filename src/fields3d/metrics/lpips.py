@@ -43,7 +43,7 @@ def find_weights(path: str | os.PathLike | None = None) -> Weights:
   path = path or os.environ.get("FIELDS3D_LPIPS") or (folder and pathlib.Path(folder, _DATA_PATH))
   if not path or not pathlib.Path(path).is_file():
     raise MissingInput(path or "LPIPS's weights", "no such file" if path else "are not here",
-                       "set FIELDS3D_LPIPS to an .npz as the page of fields3d.evaluation.lpips describes")
+                       "set FIELDS3D_LPIPS to an .npz as the page of fields3d.metrics.lpips describes")
   try:
     with np.load(path, allow_pickle=False) as file:
       weights = {name: file[name] for name in file.files}
@@ -53,7 +53,7 @@ def find_weights(path: str | os.PathLike | None = None) -> Weights:
     raise from_os_error(error, path) from error
   if (found := digest(weights)) != SHA256:
     raise BadData(path, f"its values have sha256 {found[:12]}..., LPIPS v0.1 with AlexNet has {SHA256[:12]}...",
-                  "pack the weights as the page of fields3d.evaluation.lpips describes")
+                  "pack the weights as the page of fields3d.metrics.lpips describes")
   return weights
 
 

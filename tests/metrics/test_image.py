@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from skimage.metrics import structural_similarity
 
-from fields3d.evaluation.image import K1, K2, PSNR_LIMIT, mse, psnr, ssim
+from fields3d.metrics.image import K1, K2, PSNR_LIMIT, mse, psnr, ssim
 
 
 @pytest.fixture

@@ -1,0 +1,1 @@
+"""Figures of clouds, surfaces, images and sets of them as plain functions of arrays; `evaluation` applies them to runs."""
