@@ -84,22 +84,29 @@ class EvaluationInput:
 
 @dataclasses.dataclass(frozen=True)
 class Evaluation:
-  """What an evaluator found. settings: its own arguments, for the record. unit: what a row is."""
+  """What an evaluator found.
+
+  settings: its own arguments, for the record. unit: what a row is ("shape", "view", "sample", ...).
+  control: what every metric's `floor` is, in a word or a few for the head of a column ("floor", "real control").
+  """
   name: str
   metrics: Sequence[Metric]
   rows: Sequence[Row]
   warnings: Sequence[str] = ()
   settings: Mapping[str, Any] = dataclasses.field(default_factory=dict)
-  unit: Literal["shape", "view"] = "shape"
+  unit: str = "shape"
+  control: str = "floor"
 
   def to_json(self) -> dict[str, Any]:
-    """As plain values. A row's metrics leave out what they share with the set's: protocol, seed, better."""
+    """As plain values. A row's metrics leave out what they share with the set's: protocol and seed."""
     def brief(metrics):
-      return {m.name: {"value": m.value, "low": m.low, "high": m.high, "floor": m.floor, "n": m.n} for m in metrics}
+      return {m.name: {"value": m.value, "low": m.low, "high": m.high, "floor": m.floor, "n": m.n, "better": m.better}
+              for m in metrics}
 
     rows = [{**vars(row), "metrics": brief(row.metrics), "baseline": brief(row.baseline)} for row in self.rows]
-    return {"name": self.name, "unit": self.unit, "settings": dict(self.settings), "warnings": list(self.warnings),
-            "metrics": [dataclasses.asdict(metric) for metric in self.metrics], "rows": rows}
+    return {"name": self.name, "unit": self.unit, "control": self.control, "settings": dict(self.settings),
+            "warnings": list(self.warnings), "metrics": [dataclasses.asdict(metric) for metric in self.metrics],
+            "rows": rows}
 
 
 Evaluator = Callable[[EvaluationInput], Evaluation]
