@@ -10,8 +10,10 @@ from fields3d.core.errors import UsageFault
 from fields3d.core.task import State, bind
 from fields3d.core.types import Rays
 from fields3d.data import DATASETS
+from fields3d.fields.field import RadianceField
+from fields3d.rendering import RENDERERS as RENDERER_TABLE
 from fields3d.tasks import TASKS
-from fields3d.tasks.fit_radiance import _flat_rays
+from fields3d.tasks.fit_radiance import _flat_rays, fit_radiance
 from fields3d.tasks.view_corrections import exposed, moved, rotate
 from fields3d.training.optim import adam
 from fields3d.training.step import init_state, make_step
@@ -19,6 +21,7 @@ from fields3d.training.step import init_state, make_step
 GRID = dict(name="hashgrid", levels=2, features=2, log2_rows=8, coarsest=4, finest=8)
 SH = dict(name="spherical_harmonics", degree=2)
 NGP = dict(name="ngp", encoding=GRID, directions=SH, width=8, color_width=8)
+NEUS = dict(name="neus", encoding=GRID, directions=SH, width=8, color_width=8)
 RENDERERS = {
     "packed": dict(renderer=dict(name="packed", budget=1024, step=0.1, resolution=8, refresh_cells=256)),
     "survey": dict(renderer=dict(name="packed", budget=512, survey=1024, step=0.1, resolution=8, refresh_cells=256)),
@@ -69,6 +72,7 @@ def test_every_renderer_learns_and_renders(dataset, renderer):
     (dict(background="learned"), {"background"}), (dict(refine_cameras=True, curriculum=dict(color=1.0, cameras=1.0)), {"cameras"}),
     (dict(fit_exposure=True), {"exposures"}), (dict(field=NGP | dict(appearance_dim=3)), {"appearance"}),
     (dict(curriculum=dict(color=1.0, depth=0.1)), set()),
+    (dict(field=NEUS, curriculum=dict(color=1.0, eikonal=0.1, curvature=0.1)), set()),
 ])
 def test_every_option_gets_a_finite_gradient_that_is_not_zero(settings, parts):
   dataset = data(supersample=2)
@@ -147,3 +151,23 @@ def test_a_state_of_the_task_is_made_of_plain_arrays(dataset):
   task = task_of(dataset)
   state = init_state(task, {"field": adam()}, jax.random.key(0))
   assert isinstance(state, State) and all(isinstance(leaf, jax.Array) for leaf in jax.tree.leaves(state))
+
+
+def test_curvature_of_a_sphere_is_the_angle_of_the_step(dataset):
+  radius, half = 0.3, dataset.info["bounds"][1][0]
+  distance = lambda params, x, level: jnp.sqrt(jnp.sum(x * x, -1)) - radius + 0 * params
+
+  def section(params, x, d, dt, cone, level):
+    sdf = distance(params, x, level)
+    return 1e4 * dt * (sdf < 0), x, sdf, x
+
+  ball = RadianceField(lambda key: jnp.zeros(()), section, lambda params, x, d, codes: jnp.full(x.shape, 0.5),
+                       lambda params, x, level: 1e3 * (distance(params, x, level) < 0), distance, 0)
+  renderer = build(RENDERER_TABLE, dict(name="packed", budget=32768, step=0.005, resolution=8), "renderer", info=dataset.info)
+  task = fit_radiance(ball, renderer, dataset.info, curriculum=dict(color=1.0, curvature=1.0), curvature_step=0.01,
+                      curvature_points=4096)
+  params, extra = task.init(jax.random.key(0))
+  batch = {k: jnp.asarray(v) for k, v in data(seed=1).batch(0, 0, 1).items()}
+  found = [float(task.losses["field"](params, extra, batch, jax.random.key(k), 0)[1]["curvature"]) for k in range(20)]
+  expected = 0.01 / (radius * half) * np.pi / 4  # a random direction's mean share across the normal is pi / 4
+  np.testing.assert_allclose(np.mean(found), expected, rtol=0.05)

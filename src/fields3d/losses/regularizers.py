@@ -1,9 +1,9 @@
 """Losses that ask something of the field or the codes themselves, whatever the data."""
 
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
-from fields3d.core.numerics import norm
+from fields3d.core.numerics import mean_where, norm
 
 
 def eikonal(gradient: Float[Array, "*n 3"]) -> Float[Array, ""]:
@@ -15,6 +15,25 @@ def eikonal(gradient: Float[Array, "*n 3"]) -> Float[Array, ""]:
   4.0
   """
   return jnp.mean((norm(gradient) - 1) ** 2)
+
+
+def normal_variation(a: Float[Array, "n 3"], b: Float[Array, "n 3"], counted: Bool[Array, " n"]) -> Float[Array, ""]:
+  """Mean distance of two unit gradients a short way apart, over the pairs that count; 0 where none does.
+
+  The distance and not its square, as total variation has it: a crease costs no more than the same bend spread out, so that
+  flat faces may meet at edges. The square is PermutoSDF's (1 - cosine is half of it).
+
+  Args:
+    a, b: gradients, of any length.
+
+  Source: Rosu & Behnke 2023, "PermutoSDF", equation 7, for the pairs.
+
+  >>> up, side, all_ = jnp.array([[0.0, 0.0, 2.0]]), jnp.array([[0.0, 1.0, 0.0]]), jnp.array([True])
+  >>> float(normal_variation(up, up, all_)), round(float(normal_variation(up, side, all_)), 3)
+  (0.0, 1.414)
+  """
+  unit = lambda v: v / jnp.maximum(norm(v), 1e-6)[:, None]
+  return mean_where(counted, norm(unit(a) - unit(b)))
 
 
 def code_norm(z: Float[Array, "*b d"]) -> Float[Array, ""]:

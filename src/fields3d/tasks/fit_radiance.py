@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 import jax
 import jax.numpy as jnp
 
-from fields3d.core.config import From, Given, Index, Positive, Range
+from fields3d.core.config import Count, From, Given, Index, Positive, Range
 from fields3d.core.errors import UsageFault, nearest
 from fields3d.core.numerics import mean_where, norm
 from fields3d.core.schedules import Curriculum, Schedule, as_schedule, at
@@ -18,14 +18,15 @@ from fields3d.fields import RADIANCE_FIELDS
 from fields3d.fields.field import RadianceField
 from fields3d.losses.image import PhotometricLoss, photometric
 from fields3d.losses.ray import blurred_interlevel, distortion, interlevel
-from fields3d.losses.regularizers import eikonal
+from fields3d.losses.regularizers import eikonal, normal_variation
 from fields3d.networks.mlp import mlp
 from fields3d.rendering import RENDERERS
 from fields3d.rendering.contraction import Shape, contract, shrink
 from fields3d.rendering.renderer import Radiance, Rendered, Renderer, Section
 from fields3d.tasks.view_corrections import SHADES, Background, exposed, moved
 
-TERMS = ("color", "coarse", "interlevel", "distortion", "eikonal", "mask", "depth", "cameras", "exposures")
+TERMS = ("color", "coarse", "interlevel", "distortion", "eikonal", "curvature", "mask", "depth", "cameras",
+         "exposures")
 Blur = Annotated[tuple[float, ...], Range(gt=0)]
 CURRICULUM = types.MappingProxyType({"color": 1.0})
 
@@ -36,7 +37,8 @@ def fit_radiance(field: Annotated[RadianceField, From(RADIANCE_FIELDS)], rendere
                  curriculum: Curriculum = CURRICULUM, loss: PhotometricLoss = "l2",
                  background: Background = "white", appearance_std: Positive = 0.1, refine_cameras: bool = False,
                  fit_exposure: bool = False, outside_mask: Literal["unknown", "background"] = "unknown",
-                 contraction: Shape = "ball", interlevel_blur: Blur = (), eikonal_points: Index = 1024) -> Task:
+                 contraction: Shape = "ball", interlevel_blur: Blur = (), eikonal_points: Index = 1024,
+                 curvature_points: Count = 512, curvature_step: Positive = 0.02) -> Task:
   """Fits a field to rays and their colours.
 
   Group "field": {"field", "proposals": {name: ...}} and, where asked for, "background", "appearance" (views, dim), "cameras"
@@ -48,8 +50,10 @@ def fit_radiance(field: Annotated[RadianceField, From(RADIANCE_FIELDS)], rendere
     renderer: how rays are sampled. proposals: the fields of the levels before the last, in order.
     curriculum: weights of the terms, numbers or schedules of the step: color; coarse (the colours of coarse levels);
       interlevel and distortion (mip-NeRF 360); eikonal (fields of distances, at the samples and at `eikonal_points` more
-      anywhere in the box); mask (opacity against coverage); depth (L1, where known); cameras, exposures (mean squares of
-      the corrections). And level, no weight but the number of active encoding levels.
+      anywhere in the box); curvature (fields of distances: by how much normals turn over `curvature_step` of the model
+      frame in a random direction, where the first `curvature_points` rays meet the surface); mask (opacity against
+      coverage); depth (L1, where known); cameras, exposures (mean squares of the corrections). And level, no weight but
+      the number of active encoding levels.
     background: what rays that leave the scene see in training: a constant; a random colour for each pixel, under the
       photograph too where it is transparent; or a learned function of direction. Predictions show the scene's own
       background ("white" or "black"), white if it is transparent, and the learned one where there is one.
@@ -72,7 +76,7 @@ def fit_radiance(field: Annotated[RadianceField, From(RADIANCE_FIELDS)], rendere
   sky = mlp(width=32, depth=1) if background == "learned" else None
   fit = _FitRadiance(field, dict(proposals), renderer, info, schedules, loss, background, sky,
                      appearance_std, refine_cameras, fit_exposure, outside_mask == "background", contraction,
-                     interlevel_blur, eikonal_points)
+                     interlevel_blur, eikonal_points, curvature_points, curvature_step)
   return Task(fit.init, {"field": fit.loss}, fit.predict(), fit.refresh)
 
 
@@ -82,8 +86,9 @@ def _check(schedules: Mapping, field: RadianceField, renderer: Renderer, proposa
       raise UsageFault(f"--config.task.curriculum.{name}", "no such term", nearest(name, (*TERMS, "level")))
   if "color" not in schedules:
     raise UsageFault("--config.task.curriculum", "has no color", "add color=1.0")
-  if "eikonal" in schedules and field.sdf is None:
-    raise UsageFault("--config.task.curriculum.eikonal", "the field has no distance", "remove the term")
+  for name in ("eikonal", "curvature"):
+    if name in schedules and field.sdf is None:
+      raise UsageFault(f"--config.task.curriculum.{name}", "the field has no distance", "remove the term")
   if len(proposals) != renderer.levels - 1:
     raise UsageFault("--config.task.proposals", f"has {len(proposals)} fields, the renderer wants {renderer.levels - 1}",
                      "name one for each level of sampling but the last")
@@ -107,6 +112,8 @@ class _FitRadiance:
   contraction: str
   interlevel_blur: tuple[float, ...]
   eikonal_points: int
+  curvature_points: int
+  curvature_step: float
 
   def init(self, key):
     field_key, code_key, sky_key, *keys = jax.random.split(key, 3 + len(self.proposals))
@@ -159,7 +166,7 @@ class _FitRadiance:
       terms["mask"] = mean_where(counted, (mean(seen.opacity) - alpha) ** 2)
     if "depth" in weights:
       terms["depth"] = self._depth(batch, seen, mean, counted)
-    terms |= self._regularisers(own, extra, seen, weights, box_key)
+    terms |= self._regularisers(own, extra, seen, rays, weights, box_key)
     total = sum(weights[name] * term for name, term in terms.items())
     error = photometric(shown, truth, "l2", counted)
     return total, {**terms, "psnr": -10 * jnp.log10(jnp.maximum(error, 1e-10)), **seen.scalars}
@@ -190,8 +197,11 @@ class _FitRadiance:
     expected = mean(seen.depth) / jnp.maximum(mean(seen.opacity), 1e-3)
     return mean_where(counted & (batch["depth"] > 0), jnp.abs(expected - batch["depth"]))
 
-  def _regularisers(self, own, extra, seen: Rendered, weights, key):
+  def _regularisers(self, own, extra, seen: Rendered, rays: Rays, weights, key):
     terms = {}
+    if "curvature" in weights:
+      key, turn_key = jax.random.split(key)
+      terms["curvature"] = self._curvature(own, extra, seen, rays, turn_key)
     if "interlevel" in weights:
       last = seen.levels[-1]
       if self.interlevel_blur:
@@ -207,10 +217,24 @@ class _FitRadiance:
       terms["eikonal"] = mean_where(valid, (norm(gradient) - 1) ** 2)
       if self.eikonal_points:
         x = jax.random.uniform(key, (self.eikonal_points, 3), minval=-1.0, maxval=1.0)
-        value = lambda x: jnp.sum(self.field.sdf(own["field"], x, extra.get("level")))
-        terms["eikonal"] += eikonal(jax.grad(value)(x))
+        terms["eikonal"] += eikonal(self._gradient(own, extra, x))
     terms |= {name: jnp.mean(own[name] ** 2) for name in ("cameras", "exposures") if name in weights}
     return terms
+
+  def _curvature(self, own, extra, seen: Rendered, rays: Rays, key):
+    """How far normals turn over a short step, where the first rays meet the surface."""
+    first = lambda a: a[:self.curvature_points]
+    opacity, depth, rays = jax.lax.stop_gradient((first(seen.opacity), first(seen.depth), jax.tree.map(first, rays)))
+    x = rays.origins + (depth / jnp.maximum(opacity, 1e-6))[:, None] * rays.directions
+    away = jax.random.normal(key, x.shape)
+    there = x + self.curvature_step * away / norm(away)[:, None]
+    normals = self._gradient(own, extra, self._place(jnp.stack([x, there]))[0])
+    met = opacity > 0.5 if seen.complete is None else (opacity > 0.5) & first(seen.complete)
+    return normal_variation(*normals, met)
+
+  def _gradient(self, own, extra, x):
+    """Of the distance, at points of the fields' box."""
+    return jax.grad(lambda x: jnp.sum(self.field.sdf(own["field"], x, extra.get("level"))))(x)
 
   def _place(self, x):
     """Points of the model frame in the fields' box, and by how much lengths shrink on the way."""
