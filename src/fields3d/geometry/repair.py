@@ -126,6 +126,18 @@ def _orient(mesh: Mesh, faces: np.ndarray, group: np.ndarray) -> tuple[np.ndarra
   return faces, notes
 
 
+def inside_out(mesh: Mesh) -> tuple[np.ndarray, int]:
+  """(f,) faces of closed components that face inward and are no cavities, and the number of those components.
+
+  Components whose faces do not run consistently are neither one nor the other. Degenerate faces are passed over.
+  """
+  _, group = topology.weld(mesh.vertices)
+  sound = ~degenerate_faces(mesh)
+  faces, out = mesh.faces[sound], np.zeros(len(mesh.faces), bool)
+  out[sound], count = _inward(Mesh(mesh.vertices, faces), topology.edges(group[faces]))
+  return out, count
+
+
 def _inward(mesh: Mesh, shared: topology.Edges) -> tuple[np.ndarray, int]:
   """(f,) faces of closed components that are inside out and no cavities, and the number of those components."""
   num, label = topology.face_components(shared)

@@ -1,0 +1,133 @@
+"""Is a mesh sound? A census of one mesh, and of a set as shares with their intervals.
+
+Everything is exact for one mesh, but for self-intersections (see `geometry.self_intersection`). Nothing is mended first.
+"""
+
+import dataclasses
+import math
+from collections.abc import Callable, Mapping, Sequence
+
+from scipy.special import ndtri
+
+from fields3d.core.types import Mesh
+from fields3d.geometry.meshes import inspect_mesh
+from fields3d.geometry.repair import inside_out
+from fields3d.metrics.statistics import Interval
+
+
+@dataclasses.dataclass(frozen=True)
+class Census:
+  """What a mesh is, vertices of equal position welded; degenerate faces are counted and then left out.
+
+  watertight: every edge has exactly two faces. closed: watertight, and these run the edge in opposite directions, so
+    that there is a volume. edge_manifold: no edge of three faces or more. vertex_manifold: one fan around each vertex.
+  components: sets of faces joined by edges. inverted: closed components that face inward and are no cavities.
+  self_intersecting: faces that pass through others; None where they were not looked for.
+  degenerate, duplicate: faces without area, faces on an earlier one's corners (in either orientation).
+  volume: signed, in the unit cubed; None unless closed.
+  """
+  faces: int
+  vertices: int
+  components: int
+  watertight: bool
+  closed: bool
+  edge_manifold: bool
+  vertex_manifold: bool
+  consistently_oriented: bool
+  inverted: int
+  self_intersecting: int | None
+  degenerate: int
+  duplicate: int
+  boundary_edges: int
+  volume: float | None
+  area: float
+
+
+def census(mesh: Mesh, crossings: bool = True) -> Census:
+  """The census of one mesh.
+
+  Args:
+    crossings: also look for self-intersections, which takes most of the time.
+
+  >>> import numpy as np
+  >>> box = Mesh(np.array([[0., 0, 0], [1, 0, 0], [0, 1, 0], [0, 0, 1]]),
+  ...            np.array([[0, 2, 1], [0, 1, 3], [0, 3, 2], [1, 2, 3]]))
+  >>> found = census(box)
+  >>> found.closed, found.inverted, found.self_intersecting
+  (True, 0, 0)
+  """
+  report = inspect_mesh(mesh, crossings)
+  return Census(
+      faces=report.faces, vertices=report.vertices, components=report.components, watertight=report.watertight,
+      closed=report.watertight and report.consistently_oriented, edge_manifold=report.nonmanifold_edges == 0,
+      vertex_manifold=report.nonmanifold_vertices == 0, consistently_oriented=report.consistently_oriented,
+      inverted=inside_out(mesh)[1], self_intersecting=report.crossing_faces, degenerate=report.degenerate_faces,
+      duplicate=report.duplicate_faces + report.opposite_faces, boundary_edges=report.boundary_edges,
+      volume=report.volume, area=report.area)
+
+
+@dataclasses.dataclass(frozen=True)
+class Check:
+  """A yes-or-no question of a census. of: Census -> whether it is so, None where it was not asked."""
+  of: Callable[[Census], bool | None]
+  good: bool
+  meaning: str
+
+
+CHECKS: Mapping[str, Check] = {
+    "watertight": Check(lambda c: c.watertight, True, "every edge has exactly two faces"),
+    "closed": Check(lambda c: c.closed, True, "watertight and consistently oriented"),
+    "edge_manifold": Check(lambda c: c.edge_manifold, True, "no edge has three faces or more"),
+    "vertex_manifold": Check(lambda c: c.vertex_manifold, True, "one fan of faces around each vertex"),
+    "oriented": Check(lambda c: c.consistently_oriented, True, "two faces run their edge in opposite directions"),
+    "one_component": Check(lambda c: c.components == 1, True, "all faces are joined by edges"),
+    "self_intersecting": Check(lambda c: None if c.self_intersecting is None else c.self_intersecting > 0, False,
+                               "an edge of a face passes through another face"),
+    "inverted": Check(lambda c: c.inverted > 0, False, "a closed component faces inward and is no cavity"),
+    "degenerate": Check(lambda c: c.degenerate > 0, False, "a face has no area"),
+    "duplicate": Check(lambda c: c.duplicate > 0, False, "two faces have the same corners"),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Share:
+  """count of n are so; the share and its 95% Wilson interval, None and None where n is 0."""
+  count: int
+  n: int
+  value: float | None
+  interval: Interval | None
+
+
+def share(answers: Sequence[bool]) -> Share:
+  """How many of some answers are yes.
+
+  >>> share([True, False, True, True]).value
+  0.75
+  """
+  count, n = sum(map(bool, answers)), len(answers)
+  return Share(count, n, count / n if n else None, wilson_interval(count, n))
+
+
+def census_shares(found: Sequence[Census | None]) -> dict[str, Share]:
+  """Every check over a set. A mesh that is missing (None) has no good quality, and no bad one: it is no mesh."""
+  out = {}
+  for name, check in CHECKS.items():
+    answers = [False if one is None else check.of(one) for one in found]
+    out[name] = share([answer for answer in answers if answer is not None])
+  return out
+
+
+def wilson_interval(count: int, n: int, confidence: float = 0.95) -> Interval | None:
+  """The score interval of a share: count of n independent trials. None for no trial.
+
+  Source: Wilson 1927, "Probable inference, the law of succession, and statistical inference".
+
+  >>> [round(end, 4) for end in wilson_interval(0, 10)], wilson_interval(10, 10)[1]
+  ([0.0, 0.2775], 1.0)
+  """
+  if n == 0:
+    return None
+  z2, p = float(ndtri((1 + confidence) / 2)) ** 2, count / n
+  middle, half = p + z2 / (2 * n), math.sqrt(z2 * (p * (1 - p) / n + z2 / (4 * n**2)))
+  low, high = (middle - half) / (1 + z2 / n), (middle + half) / (1 + z2 / n)
+  return (0.0 if count == 0 else low, 1.0 if count == n else high)
