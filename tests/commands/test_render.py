@@ -14,6 +14,7 @@ from PIL import Image
 from fields3d.commands import main, rundir
 from fields3d.commands.progress import Counter
 from fields3d.core.types import Camera, View
+from fields3d.geometry.transforms import look_at
 from fields3d.rendering import paths
 from fields3d.training.logging import read_json
 
@@ -33,7 +34,7 @@ def ball(rays):
 def views(num, size=(24, 18)):
   up, out = np.array([0, 0, 1.0]), []
   for angle in np.linspace(0, 2, num):
-    pose = paths.look_at(3 * np.array([np.cos(angle), np.sin(angle), 0.4]), np.zeros(3), up)
+    pose = look_at(3 * np.array([np.cos(angle), np.sin(angle), 0.4]), np.zeros(3), up)
     camera = Camera("PINHOLE", size, (24.0, 24.0, size[0] / 2, size[1] / 2), (), pose)
     out.append(View(f"r_{len(out)}", camera, lambda: np.zeros((size[1], size[0], 4), np.uint16)))
   return out

@@ -10,8 +10,9 @@ from fields3d.data.rendered import (
   FAR,
   HALF_VIEW,
   NEAR,
+  ORIGIN,
+  UP,
   _photograph,
-  _towards_origin,
   _tracer,
   rendered,
   rendered_scene,
@@ -19,6 +20,7 @@ from fields3d.data.rendered import (
 from fields3d.data.solids import Part, Solid
 from fields3d.geometry.primitives import sphere
 from fields3d.geometry.rays import camera_rays
+from fields3d.geometry.transforms import look_at
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +64,7 @@ def test_a_picture_is_the_mean_over_its_rays(chair):
 def test_coverage_of_a_ball_is_that_of_its_outline():
   ball = Solid((Part("ball", sphere(0.8), (200, 100, 50)),))
   focal = 20 / np.tan(HALF_VIEW)
-  camera = Camera("PINHOLE", (40, 40), (focal, focal, 20.0, 20.0), (), _towards_origin(np.array([0.6, 0.0, 0.8])))
+  camera = Camera("PINHOLE", (40, 40), (focal, focal, 20.0, 20.0), (), look_at(DISTANCE * np.array([0.6, 0.0, 0.8]), ORIGIN, UP))
   pixels, depth = _photograph(ball, _tracer(ball), camera, 4)
   radius = focal * np.tan(np.arcsin(0.8 / DISTANCE))
   area = pixels[..., 3].sum() / 65535

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from fields3d.core.types import Camera
+from fields3d.geometry.transforms import look_at
 from fields3d.rendering import paths
 from fields3d.rendering.images import render_camera
 
@@ -26,7 +27,7 @@ def ball(rays):
 
 
 def camera(size=(30, 20)):
-  pose = paths.look_at(np.array([0, 0.5, 3.0]), np.zeros(3), np.array([0, 1.0, 0]))
+  pose = look_at(np.array([0, 0.5, 3.0]), np.zeros(3), np.array([0, 1.0, 0]))
   return Camera("PINHOLE", size, (25.0, 25.0, size[0] / 2, size[1] / 2), (), pose)
 
 

@@ -8,6 +8,7 @@ import pytest
 
 from fields3d.core.errors import BadData, UsageFault
 from fields3d.core.types import Camera
+from fields3d.geometry.transforms import look_at
 from fields3d.rendering import paths
 
 BOX = np.array([[-1.0] * 3, [1.0] * 3])
@@ -25,7 +26,7 @@ def hemisphere(num=40, radius=2.7, up=Z, target=(0, 0, 0)):
     eye = rng.normal(size=3)
     eye *= np.sign(eye @ up) * radius / np.linalg.norm(eye)
     if abs(eye @ up) < 0.95 * radius:
-      out.append(camera(paths.look_at(eye + target, np.asarray(target, float), up)))
+      out.append(camera(look_at(eye + target, np.asarray(target, float), up)))
   return out
 
 
@@ -44,14 +45,14 @@ def test_up_is_the_axis_that_the_cameras_are_upright_to(axis, sign):
 
 def test_up_off_every_axis_is_kept():
   up = np.array([1.0, 1.0, 0.0]) / math.sqrt(2)
-  one = camera(paths.look_at(np.array([0, 0, 3.0]), np.zeros(3), up))
+  one = camera(look_at(np.array([0, 0, 3.0]), np.zeros(3), up))
   np.testing.assert_allclose(paths.up_of([one]), up, atol=1e-12)
 
 
 def test_the_centre_is_where_the_axes_meet():
   np.testing.assert_allclose(paths.centre_of(hemisphere(target=(0.2, -0.1, 0.3)), BOX), [0.2, -0.1, 0.3], atol=1e-9)
   np.testing.assert_allclose(paths.centre_of(hemisphere(target=(0, 0, 9)), BOX), [0, 0, 1], atol=1e-9)  # kept in the box
-  parallel = [camera(paths.look_at(np.array([x, 0, 3.0]), np.array([x, 0, 0.0]), Z)) for x in (-1, 0, 1)]
+  parallel = [camera(look_at(np.array([x, 0, 3.0]), np.array([x, 0, 0.0]), Z)) for x in (-1, 0, 1)]
   np.testing.assert_array_equal(paths.centre_of(parallel, BOX), [0, 0, 0])
 
 
@@ -69,7 +70,7 @@ def test_an_orbit_is_a_level_circle_that_looks_at_the_centre_and_closes():
 
 
 def test_poses_are_right_handed_rotations_even_straight_from_above():
-  for c in [*paths.orbit(hemisphere(), BOX, 5), camera(paths.look_at(3 * Z, np.zeros(3), Z))]:
+  for c in [*paths.orbit(hemisphere(), BOX, 5), camera(look_at(3 * Z, np.zeros(3), Z))]:
     np.testing.assert_allclose(c.pose[:, :3].T @ c.pose[:, :3], np.eye(3), atol=1e-12)
     assert np.linalg.det(c.pose[:, :3]) > 0
 
@@ -86,7 +87,7 @@ def test_a_spiral_keeps_to_the_cameras_spread_and_looks_at_one_point():
 
 
 def test_a_spiral_of_cameras_all_around_is_refused():
-  ring = [camera(paths.look_at(np.array(e, float), np.zeros(3), Z)) for e in ([1, 0, 0], [-1, 0, 0])]
+  ring = [camera(look_at(np.array(e, float), np.zeros(3), Z)) for e in ([1, 0, 0], [-1, 0, 0])]
   with pytest.raises(UsageFault, match="seen from one side"):
     paths.spiral(ring, 1.0, 2.0, 4)
 

@@ -1,27 +1,40 @@
-"""Measure a trained run by every evaluator of its config, and write its report.
+"""Measure a trained run by the evaluators of its config, and write its tables and its report.
 
-Writes eval/STEP.json (every figure with its interval, floor, seed and protocol), the meshes and pictures under
-eval/STEP/, and report.html, which opens from disk. Prints the table of results and the paths. The same run, step and
-seed give the same figures. --curve N also measures the PSNR of N views at every checkpoint that the run has kept
-(train.keep_every), against the seconds of training: eval/curve.json.
+Writes eval/STEP.json (every figure with its interval, floor, seed and protocol) and the same as tables, STEP.md and
+STEP.tex (to \\input; needs booktabs); meshes and pictures under eval/STEP/; and report.html, which opens from disk.
+Prints the table of results and the paths. The same run, step and seed give the same figures. An evaluator that fails
+does not lose the others' results: its fault is one line, and its code the command's.
+
+--only takes sections of the config's evals, or names of evaluators; what eval/STEP.json holds of the other sections
+for the same checkpoint is kept. --only none measures nothing and writes tables and report of what is there.
+
+--curve N measures the PSNR of N views at every checkpoint that the run has kept (train.keep_every), against the
+seconds of training: eval/curve.json. Evaluators that have measured this checkpoint before, with the same settings and
+seed, are not run again.
 
 examples:
   fields3d evaluate runs/quickstart
   fields3d evaluate runs/quickstart --step 2000 --seed 1
+  fields3d evaluate runs/quickstart --only test
   fields3d evaluate runs/mic --curve 20
 """
 
 import argparse
+import hashlib
+import inspect
+import json
 import pathlib
 import re
 import shlex
 import statistics
-from collections.abc import Mapping
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from fields3d.commands.options import existing_dir, non_negative_int, positive_int, seed
-from fields3d.core.errors import UsageFault, from_os_error
+from fields3d.core.errors import MissingInput, UsageFault, from_os_error, nearest
 
-HELP = "measure a trained run, and write its report"
+HELP = "measure a trained run, and write its tables and its report"
 _OURS = re.compile(r"\d{4,}_[\w.-]*\.(glb|png)")  # What an earlier evaluation of the same step left.
 _LISTED = 24  # GLBs that are printed one by one.
 
@@ -32,35 +45,51 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                       help="checkpoint to measure (default: the newest sound one)")
   parser.add_argument("--seed", type=seed, metavar="S",
                       help="of points and intervals (default: each evaluator's own)")
+  parser.add_argument("--only", type=lambda text: tuple(text.split(",")), metavar="NAME,...",
+                      help="evaluators to run, by section or name; none runs none (default: all)")
   parser.add_argument("--curve", type=positive_int, metavar="N",
                       help="measure N views at every kept checkpoint too (default: no curve)")
 
 
 def run(args: argparse.Namespace) -> int:
   from fields3d.commands.experiment import read_run_config
-  from fields3d.commands.rundir import open_run
-  from fields3d.core import strict_json
-  from fields3d.evaluation.report import write_report
-  from fields3d.training.logging import environment
-  sections = read_run_config(args.workdir)["config"].get("evals")
+  from fields3d.evaluation.records import read_record, record_path
+  config = read_run_config(args.workdir)["config"]
+  sections = config.get("evals")
   if not sections:
     raise UsageFault(args.workdir, "its config names no evaluators (evals is empty)",
                      "add a section to evals and train")
+  wanted = choose(args.only, sections)
   if args.curve:
     _curve(args, sections)
-  opened = open_run(args.workdir, args.step)
-  evaluations, command = _evaluate(opened, args.seed), _command(args)
-  place = {key: value for key, value in environment().items() if key != "command"}
-  trained = args.workdir / "environment.json"
-  record = {"step": opened.step, "command": command, "environment": place,
-            "evaluations": {section: evaluation.to_json() for section, evaluation in evaluations.items()}}
-  json_path = args.workdir / "eval" / f"{opened.step}.json"
-  strict_json.write(json_path, record)
-  shown = place | ({"trained": _excerpt(strict_json.read(trained))} if trained.is_file() else {})
-  report = write_report(args.workdir, opened.step, evaluations, command=command, config=opened.config,
-                        environment=shown)
-  _print(opened.step, evaluations, args.workdir, json_path, report)
+    wanted = _outdated(args, sections, wanted)
+  fault = None
+  if wanted:
+    record, fault = _measure(args, sections, wanted)
+  else:
+    record = read_record(record_path(args.workdir, _known_step(args)))
+  _finish(args, config, record, wanted)
+  if fault is not None:
+    raise fault
   return 0
+
+
+def choose(only: Sequence[str] | None, sections: Mapping[str, Mapping]) -> list[str]:
+  """The sections that `--only` names, by section or by evaluator, in the config's order; all when None.
+
+  Raises:
+    UsageFault: a name that is neither.
+
+  >>> choose(["views"], {"a": {"name": "views"}, "b": {"name": "geometry"}})
+  ['a']
+  """
+  if only is None:
+    return list(sections)
+  known = {*sections, *(section.get("name") for section in sections.values())} - {None}
+  for name in only:
+    if name not in known and name != "none":
+      raise UsageFault("--only", f"the config has no evaluator {name!r}", nearest(name, known))
+  return [section for section, settings in sections.items() if section in only or settings.get("name") in only]
 
 
 def _curve(args: argparse.Namespace, sections: Mapping) -> None:
@@ -74,19 +103,110 @@ def _curve(args: argparse.Namespace, sections: Mapping) -> None:
   print_curve(record)
 
 
-def _evaluate(opened, chosen: int | None) -> dict:
-  """section -> what its evaluator found."""
+def _outdated(args: argparse.Namespace, sections: Mapping, wanted: Sequence[str]) -> list[str]:
+  """Those of the wanted sections that have not measured this checkpoint with the same settings and seed."""
+  from fields3d.evaluation.records import read_record, record_path
+  from fields3d.training.manifest import steps
+  step = args.step if args.step is not None else max(steps(args.workdir / "checkpoints"), default=None)
+  if step is None or not record_path(args.workdir, step).is_file():
+    return list(wanted)
+  record = read_record(record_path(args.workdir, step))
+  if record.checkpoint != checkpoint_digest(args.workdir, step):
+    return list(wanted)
+  return [name for name in wanted if name not in record.evaluations
+          or not _is_of(record.evaluations[name], sections[name], args.seed)]
+
+
+def _is_of(evaluation, section: Mapping[str, Any], chosen: int | None) -> bool:
+  """Whether an evaluation was made with these settings."""
+  from fields3d.evaluation import EVALUATORS
+  if evaluation.name != section["name"] or evaluation.name not in EVALUATORS:
+    return False
+  settings = {name: p.default for name, p in inspect.signature(EVALUATORS[evaluation.name]).parameters.items()
+              if p.default is not inspect.Parameter.empty} | {k: v for k, v in section.items() if k != "name"}
+  settings |= {} if chosen is None else {"seed": chosen}
+  plain = json.loads(json.dumps(settings, default=str))
+  return all(evaluation.settings.get(name) == value for name, value in plain.items())
+
+
+def _known_step(args: argparse.Namespace) -> int:
+  """The step whose record is to be shown."""
+  from fields3d.evaluation.records import recorded_steps
+  known = recorded_steps(args.workdir) if args.step is None else [args.step]
+  if not known:
+    raise MissingInput(args.workdir / "eval", "holds no evaluation", "leave --only none out")
+  return known[-1]
+
+
+def checkpoint_digest(workdir: pathlib.Path, step: int) -> str | None:
+  """sha256 of a checkpoint's manifest, which holds those of its files; None where there is none."""
+  path = workdir / "checkpoints" / str(step) / "manifest.json"
+  return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else None
+
+
+def _measure(args: argparse.Namespace, sections: Mapping, wanted: Sequence[str]) -> tuple:
+  """Runs the wanted evaluators and writes the record after each, so that nothing found is lost.
+
+  Returns:
+    The record, and the first fault that an evaluator met, None without any.
+
+  Raises:
+    Fault: nothing was found at all.
+  """
+  from fields3d.commands.rundir import open_run
   from fields3d.core.config import build
   from fields3d.evaluation import EVALUATORS
+  from fields3d.evaluation.records import Record, provenance, record_path, write_record
+  from fields3d.training.logging import environment
+  evaluators = {name: build(EVALUATORS, sections[name], f"evals.{name}") for name in wanted}
+  opened = open_run(args.workdir, args.step)
+  place = {key: value for key, value in environment().items() if key != "command"}
+  made, path = provenance(_command(args), place), record_path(args.workdir, opened.step)
+  checkpoint, found, faults = checkpoint_digest(args.workdir, opened.step), {}, {}
+  kept = _kept(path, checkpoint, [name for name in sections if name not in wanted])
+  for name, evaluator in evaluators.items():
+    try:
+      found[name] = _evaluate(opened, name, evaluator, args.seed)
+    except Exception as error:  # Whatever it is, the others' results count; main says what it means.
+      faults[name] = error
+      continue
+    known = {**found, **{name: evaluation for name, (evaluation, _) in kept.items()}}
+    record = Record(opened.step, made["command"], place, checkpoint, {n: known[n] for n in sections if n in known},
+                    {n: kept[n][1] if n in kept else made for n in known}, {n: _line(e) for n, e in faults.items()})
+    write_record(path, record)
+  errors = list(faults.values())
+  for error in errors[1:]:
+    print(f"fields3d: {_line(error)}", file=sys.stderr)
+  if not found:
+    raise errors[0]
+  record = Record(**{**vars(record), "failed": {n: _line(e) for n, e in faults.items()}})
+  write_record(path, record)
+  return record, errors[0] if errors else None
+
+
+def _line(error: Exception) -> str:
+  from fields3d.commands.main import as_fault
+  return str(as_fault(error) or " ".join(f"{type(error).__name__}: {error}".split())[:300])
+
+
+def _kept(path: pathlib.Path, checkpoint: str | None, sections: Sequence[str]) -> dict[str, tuple]:
+  """section -> (evaluation, provenance) of an earlier record of the same checkpoint."""
+  from fields3d.evaluation.records import read_record
+  if not sections or not path.is_file():
+    return {}
+  record = read_record(path)
+  if record.checkpoint != checkpoint:
+    return {}
+  return {name: (record.evaluations[name], record.provenance[name]) for name in sections if name in record.evaluations}
+
+
+def _evaluate(opened, section: str, evaluator, chosen: int | None):
+  """What an evaluator finds; its files are put into an empty directory."""
   from fields3d.evaluation.report import evaluation_dir
   from fields3d.evaluation.results import EvaluationInput
-  sections, found = opened.config["evals"], {}
-  evaluators = {name: build(EVALUATORS, section, f"evals.{name}") for name, section in sections.items()}
-  for section, evaluator in evaluators.items():
-    out_dir = evaluation_dir(opened.workdir, opened.step, section)
-    _make_empty(out_dir)
-    found[section] = evaluator(EvaluationInput(opened.predict, opened.dataset, out_dir, opened.step, chosen))
-  return found
+  out_dir = evaluation_dir(opened.workdir, opened.step, section)
+  _make_empty(out_dir)
+  return evaluator(EvaluationInput(opened.predict, opened.dataset, out_dir, opened.step, chosen))
 
 
 def _make_empty(directory: pathlib.Path) -> None:
@@ -102,10 +222,35 @@ def _make_empty(directory: pathlib.Path) -> None:
 
 def _command(args: argparse.Namespace) -> str:
   words = ["fields3d", "evaluate", str(args.workdir)]
-  for name in ("step", "seed", "curve"):
+  for name in ("step", "seed", "only", "curve"):
     value = getattr(args, name)
-    words += [f"--{name}", str(value)] * (value is not None)
+    words += [f"--{name}", ",".join(value) if name == "only" else str(value)] if value is not None else []
   return shlex.join(words)
+
+
+def _finish(args: argparse.Namespace, config: Mapping, record, wanted: Sequence[str]) -> None:
+  """Writes tables and report of the record, and prints what was measured now."""
+  from fields3d.core import strict_json
+  from fields3d.evaluation.records import record_path, with_files_of
+  from fields3d.evaluation.report import evaluation_dir, write_report
+  from fields3d.evaluation.tables import latex, markdown, record_tables
+  json_path, trained = record_path(args.workdir, record.step), args.workdir / "environment.json"
+  tables, written = record_tables(record, args.workdir.resolve().name), [json_path]
+  for suffix, write in ((".md", markdown), (".tex", latex)):
+    written.append(json_path.with_suffix(suffix))
+    try:
+      strict_json.replace(written[-1], write(tables).encode())
+    except OSError as error:
+      raise from_os_error(error, written[-1]) from error
+  evaluations = {section: with_files_of(evaluation, evaluation_dir(args.workdir, record.step, section))
+                 for section, evaluation in record.evaluations.items()}
+  shown = dict(record.environment)
+  shown |= {"trained": _excerpt(strict_json.read(trained))} if trained.is_file() else {}
+  report = write_report(args.workdir, record.step, evaluations, command=_command(args), config=config,
+                        environment=shown, failed=record.failed)
+  measured = {section: evaluation for section, evaluation in evaluations.items() if section in wanted}
+  _print(record.step, measured, args.workdir)
+  print(*written, report, sep="\n")
 
 
 def _excerpt(environment: Mapping) -> dict:
@@ -113,13 +258,12 @@ def _excerpt(environment: Mapping) -> dict:
   return {key: environment[key] for key in ("time", "git", "cpu", "devices") if environment.get(key)}
 
 
-def _print(step: int, evaluations: Mapping, workdir: pathlib.Path, json_path: pathlib.Path,
-           report: pathlib.Path) -> None:
+def _print(step: int, evaluations: Mapping, workdir: pathlib.Path) -> None:
   from fields3d.commands.results_table import print_metrics
   from fields3d.evaluation.report import evaluation_dir
   meshes = []
   for section, evaluation in evaluations.items():
-    print_metrics(f"{workdir.name}, step {step}: {section}", evaluation.metrics)
+    print_metrics(f"{workdir.name}, step {step}: {section}", evaluation.metrics, control=evaluation.control)
     for line in evaluation.warnings:
       print(f"warning: {line}")
     if times := [row.facts["render_ms"] for row in evaluation.rows if "render_ms" in row.facts]:
@@ -130,4 +274,3 @@ def _print(step: int, evaluations: Mapping, workdir: pathlib.Path, json_path: pa
     print(*meshes, sep="\n", end="\n" * bool(meshes))
   else:
     print(f"{len(meshes)} meshes under {workdir / 'eval' / str(step)}, the first {meshes[0]}")
-  print(json_path, report, sep="\n")

@@ -28,10 +28,12 @@ from fields3d.data.solids import Solid, sphere_lattice
 from fields3d.geometry.primitives import at, union
 from fields3d.geometry.rays import camera_rays
 from fields3d.geometry.sphere_tracing import sphere_trace
+from fields3d.geometry.transforms import look_at
 
 DISTANCE = 3.0  # of the cameras from the origin
 HALF_VIEW = math.radians(20.0)  # half the angle of view: the unit sphere just fits
 NEAR, FAR = DISTANCE - 1.0, DISTANCE + 1.0
+ORIGIN, UP = np.zeros(3), np.array([0.0, 1.0, 0.0])
 LAMP = np.array([0.48, 0.64, 0.60])
 _SAMPLED = {"num": 50_000, "near_variances": (0.005, 0.0005), "near_fraction": 0.94}  # of the shape's distances, on demand
 _BLOCK = 1 << 13  # rays traced at once: they take the time of the slowest among them, so
@@ -73,7 +75,8 @@ def rendered_scene(family: str = "chair", index: int = 0, seed: int = 0, views: 
   def photographs(split: str, directions: np.ndarray) -> list[View]:
     out = []
     for i, direction in enumerate(directions):
-      camera = Camera("PINHOLE", (width, width), (focal, focal, width / 2, width / 2), (), _towards_origin(direction))
+      camera = Camera("PINHOLE", (width, width), (focal, focal, width / 2, width / 2), (),
+                      look_at(DISTANCE * direction, ORIGIN, UP))
       picture = functools.cache(functools.partial(_photograph, made, trace, camera, supersample))
       out.append(View(f"{split}_{i:03d}", camera, lambda p=picture: p()[0], depth=lambda p=picture: p()[1]))
     return out
@@ -84,13 +87,6 @@ def rendered_scene(family: str = "chair", index: int = 0, seed: int = 0, views: 
   return Scene(f"{family}-{index:04d}", {"train": photographs("train", sphere_lattice(views)),
                                          "test": photographs("test", sphere_lattice(test_views) @ turn)},
                NEAR, FAR, protocol=protocol)
-
-
-def _towards_origin(direction: np.ndarray) -> np.ndarray:
-  """The pose (3, 4) of a camera in that unit direction from the origin, which it looks at, upright."""
-  right = np.cross((0.0, 1.0, 0.0) if abs(direction[1]) < 0.999 else (0.0, 0.0, -1.0), direction)
-  right /= np.linalg.norm(right)
-  return np.stack([right, np.cross(direction, right), direction, DISTANCE * direction], axis=1)
 
 
 @dataclasses.dataclass(frozen=True)

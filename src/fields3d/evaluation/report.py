@@ -18,11 +18,20 @@ from fields3d.core.errors import from_os_error
 from fields3d.core.strict_json import read, replace
 from fields3d.evaluation.curves import read_curves
 from fields3d.evaluation.report_tables import cards, metric_table, number, row_table, words
-from fields3d.evaluation.report_views import CURVE_FILE, curve_series, curve_table, embedded, view_pictures
+from fields3d.evaluation.report_views import (
+    CURVE_FILE,
+    curve_series,
+    curve_table,
+    embedded,
+    other_pictures,
+    view_pictures,
+)
 from fields3d.evaluation.results import Evaluation, Row
 
 MODEL_BYTES = 10 << 20  # Of base64 text, for all models of the page.
 NUM_PICTURED = 300  # Shapes whose pictures are shown.
+VIEWED = {"preview", "truth_preview", "picture", "truth_picture"}  # Kinds of files in the gallery of shapes.
+SHOWN_ELSEWHERE = VIEWED | {"comparison", "prediction"}  # The last stands in the comparison.
 _SCRIPT_SAFE = str.maketrans({"<": "\\u003c", ">": "\\u003e", "&": "\\u0026", "\u2028": "\\u2028", "\u2029": "\\u2029"})
 
 
@@ -32,13 +41,15 @@ def evaluation_dir(workdir: pathlib.Path, step: int, section: str) -> pathlib.Pa
 
 
 def write_report(workdir: pathlib.Path, step: int, evaluations: Mapping[str, Evaluation], *, command: str,
-                 config: Mapping[str, Any], environment: Mapping[str, Any]) -> pathlib.Path:
+                 config: Mapping[str, Any], environment: Mapping[str, Any],
+                 failed: Mapping[str, str] | None = None) -> pathlib.Path:
   """Writes `workdir`/report.html, whole or not at all.
 
   Args:
     step: of the checkpoint that was evaluated. evaluations: the config's section -> what its evaluator found; its
       files are read from `evaluation_dir`.
     command: that made the evaluation. config: the run's. environment: commit, hardware, versions; nested plain data.
+    failed: section -> the line that says why it has no results.
 
   Returns:
     The path written.
@@ -47,7 +58,7 @@ def write_report(workdir: pathlib.Path, step: int, evaluations: Mapping[str, Eva
     CannotWrite, IOFault, MissingInput: a file cannot be read or written.
   """
   try:
-    page = render_page(workdir, step, evaluations, command, config, environment)
+    page = render_page(workdir, step, evaluations, command, config, environment, failed)
     replace(workdir / "report.html", page.encode())
   except OSError as error:
     raise from_os_error(error, workdir / "report.html") from error
@@ -55,7 +66,8 @@ def write_report(workdir: pathlib.Path, step: int, evaluations: Mapping[str, Eva
 
 
 def render_page(workdir: pathlib.Path, step: int, evaluations: Mapping[str, Evaluation], command: str,
-                config: Mapping[str, Any], environment: Mapping[str, Any]) -> str:
+                config: Mapping[str, Any], environment: Mapping[str, Any],
+                failed: Mapping[str, str] | None = None) -> str:
   """The page's text; see `write_report`."""
   viewer, curves_js, style, template = map(_resource, ("viewer.js", "curves.js", "report.css", "report.html"))
   models = _Models()
@@ -63,7 +75,8 @@ def render_page(workdir: pathlib.Path, step: int, evaluations: Mapping[str, Eval
   curves, curve = read_curves(workdir / "metrics.jsonl"), workdir / CURVE_FILE
   quality = read(curve) if curve.is_file() else None
   series = curve_series(quality) + curves.series
-  warned = [line for e in evaluations.values() for line in e.warnings] + models.warnings() + curves.warnings
+  warned = [f"{section} has no results: {line}" for section, line in (failed or {}).items()]
+  warned += [line for e in evaluations.values() for line in e.warnings] + models.warnings() + curves.warnings
   return string.Template(template).substitute(
       policy="default-src 'none'; img-src data:; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; "
              f"script-src {csp_hash(viewer)} {csp_hash(curves_js)}",
@@ -120,7 +133,7 @@ def json_element(name: str, value: Any) -> str:
 
 def _summary(step: int, evaluations: Mapping[str, Evaluation], environment: Mapping[str, Any]) -> str:
   facts = [f"Step {step:,}"]
-  for unit in dict.fromkeys(e.unit for e in evaluations.values()):
+  for unit in dict.fromkeys(e.unit for e in evaluations.values() if e.rows):
     num = sum(len(e.rows) for e in evaluations.values() if e.unit == unit)
     facts.append(f"{num} {unit}{'s' * (num != 1)}")
   git, cpu, devices = (environment.get(key) or {} for key in ("git", "cpu", "devices"))
@@ -141,11 +154,12 @@ def _warnings(lines: Sequence[str]) -> str:
 
 
 def _gallery(workdir: pathlib.Path, step: int, evaluations: Mapping[str, Evaluation], models: _Models) -> str:
-  """What can be seen: shapes with a viewer for them all, then the views of each section."""
-  shapes = {section: e for section, e in evaluations.items() if e.unit == "shape"}
+  """What can be seen: shapes with a viewer for them all, then the views and the other pictures of each section."""
+  shapes = {section: e for section, e in evaluations.items() if any(VIEWED & set(row.files) for row in e.rows)}
   parts = [_shape_gallery(workdir, step, shapes, models)] * bool(shapes)
-  parts += [view_pictures(section, evaluation_dir(workdir, step, section), e.rows)
-            for section, e in evaluations.items() if e.unit == "view"]
+  for section, e in evaluations.items():
+    here = evaluation_dir(workdir, step, section)
+    parts += [view_pictures(section, here, e.rows), other_pictures(section, here, e.rows, SHOWN_ELSEWHERE)]
   return "".join(parts)
 
 
@@ -200,11 +214,12 @@ def _picture(here: pathlib.Path, file: str | None, text: str, name: str, status:
 def _tables(section: str, evaluation: Evaluation) -> str:
   name = html.escape(section)
   about = ", ".join(f"{key} {words(value)}" for key, value in evaluation.settings.items() if value is not None)
+  figures = metric_table(evaluation.metrics, evaluation.unit, evaluation.control) if evaluation.metrics else ""
+  rows = f"<h3>By {html.escape(evaluation.unit)}</h3>\n{row_table(evaluation.rows, evaluation.unit)}"
   return f"""<section aria-labelledby="metrics-{name}"><h2 id="metrics-{name}">Metrics: {name}</h2>
 <p class="lead">{html.escape(about)}</p>
-{metric_table(evaluation.metrics, evaluation.unit)}
-<h3>By {evaluation.unit}</h3>
-{row_table(evaluation.rows, evaluation.unit)}</section>"""
+{figures}
+{rows if evaluation.rows else ""}</section>"""
 
 
 def _curves(names: Sequence[str]) -> str:

@@ -11,8 +11,11 @@ HEADLINES = {"volumetric_iou": "Volumetric IoU", "chamfer_mean_unsquared": "Cham
              "chamfer_deepsdf": "Chamfer, DeepSDF convention", "normal_consistency": "Normal consistency",
              "psnr": "PSNR, dB", "ssim_gauss11_range1": "SSIM",
              "lpips_alex_v0.1": "LPIPS, AlexNet v0.1"}
-_FACTS = ("vertices", "faces", "watertight", "components", "seconds", "nearest_training_shape", "render_ms")
+_FACTS = ("vertices", "faces", "watertight", "components", "seconds", "nearest_training_shape", "render_ms")  # First.
+_NUM_FACTS = 24  # Columns of facts, at most.
+_NUM_CARDS = 4  # Of an evaluation whose figures are not among the headlines.
 _LABELS = {"shape": "Label", "view": "Size"}
+BASELINE = "nearest_training_shape"
 
 
 def number(value: float | None) -> str:
@@ -45,31 +48,33 @@ def interval(metric: Metric) -> str:
 
 
 def cards(evaluation: Evaluation) -> str:
-  """The headline figures of the prediction."""
-  out = []
-  for key, title in HEADLINES.items():
-    own = (m for m in evaluation.metrics if m.subject == "prediction")
-    metric = next((m for m in own if bare(m.name) in (key, f"{key}/mean")), None)
-    if metric is None:
-      continue
-    rest = "floor" if metric.better == "lower" else "ceiling"
-    unit = f"{evaluation.unit}s" if "/" in metric.name else {"shape": "points", "view": "view"}[evaluation.unit]
-    beside = "" if metric.floor is None else f"{rest} {number(metric.floor)} · "
-    out.append(f'<div class="card"><h3>{title}</h3><div class="value">{number(metric.value)}</div>'
-               f"<p>95% {interval(metric) or 'interval: none'}</p>"
-               f"<p>{beside}{metric.n:,} {unit}</p></div>")
-  return f'<div class="cards">{"".join(out)}</div>' if out else ""
+  """The headline figures of the prediction, or its first few where none is known."""
+  own = [m for m in evaluation.metrics if m.subject == "prediction"]
+  found = [(title, m) for key, title in HEADLINES.items() for m in own if bare(m.name) in (key, f"{key}/mean")]
+  found = found or [(bare(m.name), m) for m in own if not m.name.endswith("/median")][:_NUM_CARDS]
+  return f'<div class="cards">{"".join(_card(title, m, evaluation) for title, m in found)}</div>' if found else ""
 
 
-def metric_table(metrics: Sequence[Metric], unit: str = "shape") -> str:
-  """By metric, with its protocol: value [interval], floor, range; baseline and improvement where there are any."""
+def _card(title: str, metric: Metric, evaluation: Evaluation) -> str:
+  rest = evaluation.control
+  if rest == "floor" and metric.better == "higher":
+    rest = "ceiling"
+  unit = {"shape": "points", "view": "view"}.get(evaluation.unit, evaluation.unit)
+  unit = f"{evaluation.unit}s" if "/" in metric.name else unit
+  beside = "" if metric.floor is None else f"{html.escape(rest)} {number(metric.floor)} · "
+  return (f'<div class="card"><h3>{html.escape(title)}</h3><div class="value">{number(metric.value)}</div>'
+          f"<p>95% {interval(metric) or 'interval: none'}</p>"
+          f"<p>{beside}{metric.n:,} {html.escape(unit)}</p></div>")
+
+
+def metric_table(metrics: Sequence[Metric], unit: str = "shape", control: str = "floor") -> str:
+  """By metric, with its protocol: value [interval], control, range; other subjects (a baseline) where there are any."""
   rows: dict[str, dict[str, Metric]] = {}
   for metric in metrics:
     rows.setdefault(metric.name, {})[metric.subject] = metric
-  compared = any("nearest_training_shape" in row for row in rows.values())
-  gained = any("improvement" in row for row in rows.values())
-  heads = ["Metric", "Value [95% interval]", "Floor", "Range", *["Nearest training shape"] * compared,
-           *["Improvement"] * gained, "n", "Seed"]
+  others = list(dict.fromkeys(m.subject for m in metrics if m.subject != "prediction"))
+  heads = ["Metric", "Value [95% interval]", control.capitalize(), "Range",
+           *(other.replace("_", " ").capitalize() for other in others), "n", "Seed"]
   body, group = [], None
   for name, row in rows.items():
     kind, _, statistic = name.partition("/")
@@ -77,10 +82,10 @@ def metric_table(metrics: Sequence[Metric], unit: str = "shape") -> str:
     if kind != group:
       group = kind
       body.append(_group(kind, metric, len(heads)))
-    body.append(_metric_row(statistic or f"this {unit}", metric, row, compared, gained))
-  head = "".join(f'<th scope="col">{h}</th>' for h in heads)
+    body.append(_metric_row(statistic or f"this {unit}", metric, row, others))
+  head = "".join(f'<th scope="col">{html.escape(h)}</th>' for h in heads)
   return (f'<div class="scroll"><table class="metrics"><thead><tr>{head}</tr></thead><tbody>{"".join(body)}</tbody>'
-          f'</table></div><p class="legend">{_legend(compared)}</p>')
+          f'</table></div><p class="legend">{_legend(control, BASELINE in others)}</p>')
 
 
 def _group(kind: str, metric: Metric, columns: int) -> str:
@@ -89,17 +94,17 @@ def _group(kind: str, metric: Metric, columns: int) -> str:
           f"<p>{html.escape(metric.protocol)}</p></th></tr>")
 
 
-def _metric_row(label: str, metric: Metric, row: Mapping[str, Metric], compared: bool, gained: bool) -> str:
+def _metric_row(label: str, metric: Metric, row: Mapping[str, Metric], others: Sequence[str]) -> str:
   cells = [f"<td>{html.escape(label)}</td>", _figure(row.get("prediction")), f"<td>{number(metric.floor)}</td>",
-           f"<td>{_range(row)}</td>"]
-  cells += [_figure(row.get("nearest_training_shape"))] * compared + [_figure(row.get("improvement"))] * gained
+           f"<td>{_range(row)}</td>", *(_figure(row.get(other)) for other in others)]
   return f"<tr>{''.join(cells)}<td>{metric.n:,}</td><td>{metric.seed}</td></tr>"
 
 
-def _legend(compared: bool) -> str:
+def _legend(control: str, compared: bool) -> str:
   dot = '<line class="span" x1="1" x2="21" y1="6" y2="6"/><circle class="own" cx="11" cy="6" r="4"/>'
+  said = "floor: the truth against itself, sampled anew" if control == "floor" else control
   keys = [(dot, "value and interval"),
-          ('<line class="floor" x1="11" x2="11" y1="0" y2="12"/>', "floor: the truth against itself, sampled anew"),
+          ('<line class="floor" x1="11" x2="11" y1="0" y2="12"/>', html.escape(said)),
           *[('<circle class="other" cx="11" cy="6" r="4"/>', "nearest training shape")] * compared]
   return "".join(f'<span><svg class="key" viewBox="0 0 22 12" aria-hidden="true">{drawing}</svg>{words}</span>'
                  for drawing, words in keys)
@@ -113,7 +118,7 @@ def _figure(metric: Metric | None) -> str:
 
 def _range(row: Mapping[str, Metric]) -> str:
   """A drawing of value, interval, floor and baseline on one scale."""
-  ours, other = row.get("prediction"), row.get("nearest_training_shape")
+  ours, other = row.get("prediction"), row.get(BASELINE)
   if ours is None or ours.value is None:
     return ""
   known = [v for m in (ours, other) if m is not None for v in (m.value, m.low, m.high, m.floor) if v is not None]
@@ -135,13 +140,24 @@ def _range(row: Mapping[str, Metric]) -> str:
 def row_table(rows: Sequence[Row], unit: str = "shape") -> str:
   """One row a shape or view; a click on a heading sorts. Intervals and floors show on hovering."""
   names = next(([m.name for m in row.metrics] for row in rows if row.metrics), [])
-  facts = [key for key in _FACTS if any(key in row.facts for row in rows)]
-  heads = [unit.capitalize(), _LABELS[unit], "Status", *names, *(fact.replace("_", " ") for fact in facts)]
+  facts = fact_names(rows)
+  heads = [unit.capitalize(), _LABELS.get(unit, "Label"), "Status", *names, *(fact.replace("_", " ") for fact in facts)]
   head = "".join(f'<th scope="col"{" class=text" * (i < 3)}><button type="button">{html.escape(h)}</button></th>'
                  for i, h in enumerate(heads))
   body = "".join(_row(row, names, facts) for row in rows)
   return ('<div class="scroll tall"><table data-sortable>'
           f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>")
+
+
+def fact_names(rows: Sequence[Row]) -> list[str]:
+  """The facts of the rows that fit a cell (a number, a word, yes or no), the well-known first.
+
+  >>> fact_names([Row("a", "", 0, "ok", facts={"genus": 1, "faces": 3, "per_part": {"a": 1}})])
+  ['faces', 'genus']
+  """
+  plain = {key for row in rows for key, value in row.facts.items() if not isinstance(value, (dict, list, tuple))}
+  found = dict.fromkeys(key for row in rows for key in row.facts if key in plain)
+  return sorted(found, key=lambda key: _FACTS.index(key) if key in _FACTS else len(_FACTS))[:_NUM_FACTS]
 
 
 def _row(row: Row, names: Sequence[str], facts: Sequence[str]) -> str:

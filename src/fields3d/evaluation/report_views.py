@@ -4,7 +4,7 @@ import base64
 import html
 import io
 import pathlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,8 @@ from fields3d.evaluation.report_tables import number
 from fields3d.evaluation.results import Row
 
 CURVE_FILE = "eval/curve.json"  # In a run directory; `curve_series` says what it holds.
+PICTURES = (".png", ".jpg", ".jpeg", ".webp")
+NUM_OTHERS = 60  # Other pictures of an evaluation that are shown.
 NUM_PICTURED = 12  # Views whose comparisons are shown, besides the worst, the median and the best.
 _WIDTH = 1200  # Pixels of a comparison in the page, at most.
 
@@ -46,6 +48,21 @@ def view_pictures(section: str, here: pathlib.Path, rows: Sequence[Row]) -> str:
   return f"""<section aria-labelledby="views-{name}"><h2 id="views-{name}">Views: {name}</h2>
 <p class="lead">Prediction, photograph, and the mean absolute error of the channels, from 0 (black) to 0.1 (yellow).</p>
 <div class="views">{shown}</div></section>"""
+
+
+def other_pictures(section: str, here: pathlib.Path, rows: Sequence[Row], known: Collection[str]) -> str:
+  """The pictures of an evaluation whose kinds are not `known`: sheets, plots, whatever rows hold; nothing without any."""
+  found = [(row, kind, here / file) for row in rows for kind, file in row.files.items()
+           if kind not in known and file.lower().endswith(PICTURES)]
+  if not found:
+    return ""
+  shown = "".join(f"<figure>{embedded(path, html.escape(f'{row.name}: {kind}'), _WIDTH)}<figcaption><span>"
+                  f"{html.escape(row.name)} <b>{html.escape(kind.replace('_', ' '))}</b></span></figcaption></figure>"
+                  for row, kind, path in found[:NUM_OTHERS])
+  left = f"The first {NUM_OTHERS} of {len(found)}." if len(found) > NUM_OTHERS else ""
+  name = html.escape(section)
+  return (f'<section aria-labelledby="pictures-{name}"><h2 id="pictures-{name}">Pictures: {name}</h2>'
+          f'<p class="lead">{left}</p><div class="views">{shown}</div></section>')
 
 
 def _comparison(here: pathlib.Path, row: Row, word: str) -> str:

@@ -1,4 +1,4 @@
-"""Rigid transforms as files give them: checked, mended where the fault is rounding, refused by name where it is not."""
+"""Rigid transforms: made by where a camera looks, or as files give them, checked, mended or refused by name."""
 
 from collections.abc import Sequence
 
@@ -65,3 +65,17 @@ def _nearest_rotation(matrix: np.ndarray, name: str, where: object) -> tuple[np.
     what = f"scaled by {singular.mean():.4g}" if np.ptp(singular) <= _ROUNDING * singular[0] else "scaled or sheared"
     raise BadData(where, f"the rotation of {name!r} is {what}", "divide the scale out: columns of unit length, orthogonal")
   return u @ vt, float(error)
+
+
+def look_at(eye: np.ndarray, target: np.ndarray, up: np.ndarray) -> np.ndarray:
+  """The pose (3, 4) of a camera at `eye` that looks at `target`, its +y as near to `up` as may be.
+
+  >>> look_at(np.array([0, 0, 2.0]), np.zeros(3), np.array([0, 1.0, 0])).tolist()
+  [[1.0, 0.0, 0.0, 0.0], [0.0, 1.0, 0.0, 0.0], [0.0, 0.0, 1.0, 2.0]]
+  """
+  back = (eye - target) / np.linalg.norm(eye - target)
+  right = np.cross(up, back)
+  if np.linalg.norm(right) < 1e-6:  # it looks along `up`: any right will do
+    right = np.cross(np.roll(np.abs(up), 1) + 0.1, back)
+  right /= np.linalg.norm(right)
+  return np.stack([right, np.cross(back, right), back, eye], axis=1)

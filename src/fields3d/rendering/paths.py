@@ -16,6 +16,7 @@ from scipy.spatial.transform import Rotation, RotationSpline
 from fields3d.core import strict_json
 from fields3d.core.errors import BadData, UsageFault
 from fields3d.core.types import Camera
+from fields3d.geometry.transforms import look_at
 
 SNAP = math.cos(math.radians(20))  # a mean up within 20 degrees of an axis of the frame is that axis
 
@@ -27,20 +28,6 @@ def up_of(cameras: Sequence[Camera]) -> np.ndarray:
   up = mean / length if length > 1e-6 else np.array([0.0, 1.0, 0.0])
   axis = np.eye(3)[np.argmax(np.abs(up))] * np.sign(up[np.argmax(np.abs(up))])
   return axis if up @ axis > SNAP else up
-
-
-def look_at(eye: np.ndarray, target: np.ndarray, up: np.ndarray) -> np.ndarray:
-  """The pose (3, 4) of a camera at `eye` that looks at `target`, its +y as near to `up` as may be.
-
-  >>> look_at(np.array([0, 0, 2.0]), np.zeros(3), np.array([0, 1.0, 0])).tolist()
-  [[1.0, 0.0, 0.0, 0.0], [0.0, 1.0, 0.0, 0.0], [0.0, 0.0, 1.0, 2.0]]
-  """
-  back = (eye - target) / np.linalg.norm(eye - target)
-  right = np.cross(up, back)
-  if np.linalg.norm(right) < 1e-6:  # it looks along `up`: any right will do
-    right = np.cross(np.roll(np.abs(up), 1) + 0.1, back)
-  right /= np.linalg.norm(right)
-  return np.stack([right, np.cross(back, right), back, eye], axis=1)
 
 
 def centre_of(cameras: Sequence[Camera], bounds: np.ndarray) -> np.ndarray:
