@@ -10,7 +10,7 @@ from solids_of_cells import box, cells, joined, turned
 from fields3d.core.types import Mesh
 from fields3d.data.meshes import parse_mesh
 from fields3d.data.packs import read_pack
-from fields3d.metrics.quality import CHECKS, census, census_shares, wilson_interval
+from fields3d.metrics.quality import CHECKS, census, wilson_interval
 
 
 def without(mesh, count):
@@ -60,14 +60,6 @@ def test_volumes_and_counts_are_those_of_the_cells():
 def test_wilson_intervals_are_scipys(count, n):
   want = binomtest(count, n).proportion_ci(0.95, method="wilson")
   assert wilson_interval(count, n) == pytest.approx((want.low, want.high), rel=1e-12, abs=1e-15)
-
-
-def test_missing_meshes_count_as_unsound_and_unasked_checks_as_nothing():
-  shares = census_shares([census(CUBE, crossings=False), None])
-  assert shares["watertight"].value == 0.5 and shares["watertight"].n == 2
-  assert (shares["self_intersecting"].count, shares["self_intersecting"].n) == (0, 1)
-  assert shares["inverted"].value == 0
-  assert census_shares([])["watertight"].value is None
 
 
 @pytest.mark.parametrize("pack, models", [("furniture", 40), ("lowpoly", 120)])

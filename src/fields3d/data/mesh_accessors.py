@@ -88,6 +88,15 @@ class Accessors:
       wide = np.maximum(wide / np.iinfo(dtype).max, -1.0)
     return wide
 
+  def view(self, number: Any) -> bytes:
+    """The bytes of a buffer view, unstrided."""
+    view, where = self.item("bufferViews", number), f"bufferViews[{number}]"
+    buffer = self._buffer(self.natural(view, "buffer", where))
+    start, length = self.natural(view, "byteOffset", where, 0), self.natural(view, "byteLength", where)
+    if start + length > len(buffer):
+      raise self.file.fault(f"{where} ends at byte {start + length}, its buffer has {len(buffer)}")
+    return bytes(buffer[start:start + length])
+
   def _sparse(self, sparse: Any, at: str, values: np.ndarray) -> np.ndarray:
     """Values with some rows replaced."""
     if not isinstance(sparse, dict) or not all(isinstance(sparse.get(k), dict) for k in ("indices", "values")):
@@ -129,7 +138,7 @@ class Accessors:
       where = f"buffers[{index}]"
       length = self.natural(buffer, "byteLength", where)
       if "uri" in buffer:
-        data = self._fetch(buffer["uri"], where)
+        data = self.fetch(buffer["uri"], where)
       elif index == 0 and self.binary is not None:
         data = self.binary
       else:
@@ -140,7 +149,7 @@ class Accessors:
       self._buffers[index] = memoryview(data)[:length]
     return self._buffers[index]
 
-  def _fetch(self, uri: Any, where: str) -> bytes:
+  def fetch(self, uri: Any, where: str) -> bytes:
     """A data URI, or a file of the mesh's own folder. Nothing is fetched from elsewhere."""
     if not isinstance(uri, str):
       raise self.file.fault(f"{where}.uri is no text")

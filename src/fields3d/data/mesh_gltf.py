@@ -26,6 +26,11 @@ def read_glb(file: MeshFile) -> Mesh:
   Raises:
     BadData: also a wrong magic, version or length field, or a chunk that does not fit.
   """
+  return _read(file, open_glb(file))
+
+
+def open_glb(file: MeshFile) -> Accessors:
+  """The tree and the binary chunk of a binary glTF file; faults as `read_glb`."""
   data = file.data
   if data[:4] != b"glTF" or len(data) < 20:
     raise file.fault(f"does not begin with a GLB header but {data[:4]!r} ({len(data)} bytes)",
@@ -47,7 +52,7 @@ def read_glb(file: MeshFile) -> Mesh:
     raise file.fault(f"the first chunk (offset 12) is of type {chunks[0][0]:#x}, not JSON")
   _, start, size = chunks[0]
   binary = next((memoryview(data)[b:b + n] for kind, b, n in chunks[1:2] if kind == _BIN), None)
-  return _read(file, _parse(file, data, start, size), binary)
+  return _checked(file, _parse(file, data, start, size), binary)
 
 
 def read_gltf(file: MeshFile) -> Mesh:
@@ -59,7 +64,12 @@ def read_gltf(file: MeshFile) -> Mesh:
     BadData: malformed JSON or structure (by field), unknown required extensions (by name), ranges that leave their
       buffer, indices out of range, node cycles, data beyond the caps (before it is decoded), no triangles.
   """
-  return _read(file, _parse(file, file.data, 0, len(file.data)), None)
+  return _read(file, open_gltf(file))
+
+
+def open_gltf(file: MeshFile) -> Accessors:
+  """The tree of a glTF file; faults as `read_gltf`."""
+  return _checked(file, _parse(file, file.data, 0, len(file.data)), None)
 
 
 def _parse(file: MeshFile, data: bytes, start: int, size: int) -> dict:
@@ -78,18 +88,33 @@ def _parse(file: MeshFile, data: bytes, start: int, size: int) -> dict:
   return tree
 
 
-def _read(file: MeshFile, tree: dict, binary: memoryview | None) -> Mesh:
-  tables = Accessors(file, tree, binary)
+def _checked(file: MeshFile, tree: dict, binary: memoryview | None) -> Accessors:
+  """The tree, if it requires no extension that changes the triangles and is not read."""
   required = tree.get("extensionsRequired", [])
   if not isinstance(required, list):
     raise file.fault("extensionsRequired is not a list")
   unknown = [str(e) for e in required if str(e) not in _HARMLESS and not str(e).startswith("KHR_materials_")]
   if unknown:
     raise file.fault(f"requires the extension {', '.join(unknown)}, which is not read", "export it without compression")
-  instances = _instances(tables)
-  parts, total, triangles, other = [], 0, 0, 0
-  cache = {}
-  for mesh, matrix in instances:
+  return Accessors(file, tree, binary)
+
+
+def _read(file: MeshFile, tables: Accessors) -> Mesh:
+  parts = [part for part, _ in drawn(tables)]
+  if missing := _missing_images(file, tables):
+    file.warn(f"{missing} texture files missing: geometry kept")
+  return bake(file, parts)
+
+
+def drawn(tables: Accessors) -> list[tuple[tuple, dict]]:
+  """What the scene draws, once for every node that shows it: ((positions, faces, colours, world matrix), primitive).
+
+  Raises:
+    BadData: see `read_gltf`.
+  """
+  file, found, cache = tables.file, [], {}
+  total = triangles = other = 0
+  for mesh, matrix in _instances(tables):
     for number, primitive in enumerate(tables.listed(tables.item("meshes", mesh), "primitives", f"meshes[{mesh}]")):
       if primitive.get("mode", _TRIANGLES) not in (_TRIANGLES, _STRIP, _FAN):
         other += 1
@@ -100,17 +125,15 @@ def _read(file: MeshFile, tree: dict, binary: memoryview | None) -> Mesh:
       total, triangles = total + len(x), triangles + len(faces)
       file.check_count(total, "vertex")
       file.check_count(triangles, "face")
-      parts.append((x, faces, color, matrix))
+      found.append(((x, faces, color, matrix), primitive))
   if other:
     file.warn(f"{other} primitives of points or lines left out")
   if not triangles:
     raise file.fault("no faces found in the scene", "give a mesh with triangles")
-  if missing := _missing_images(file, tables):
-    file.warn(f"{missing} texture files missing: geometry kept")
-  return _bake(file, parts)
+  return found
 
 
-def _bake(file: MeshFile, parts: list) -> Mesh:
+def bake(file: MeshFile, parts: list) -> Mesh:
   """One mesh of all (x, faces, colour, matrix), transforms applied; white where only some parts have colours."""
   vertices, faces, offset = [], [], 0
   for x, f, _, matrix in parts:

@@ -76,7 +76,7 @@ def parse_mesh(path: str | os.PathLike) -> tuple[Mesh, list[str]]:
     if path.suffix.lower() in (".pkl", ".pickle", ".pth", ".pt"):
       raise BadData(path, "pickles are never read", "export the mesh as PLY or GLB")
     raise BadData(path, f"unknown mesh format {path.suffix!r}", "known: " + ", ".join(READERS))
-  file = _open(path)
+  file = open_file(path)
   return reader(file), file.warnings
 
 
@@ -93,7 +93,7 @@ def read_point_cloud(path: str | os.PathLike) -> tuple[PointCloud, list[str]]:
   """
   path = pathlib.Path(path)
   if path.suffix.lower() == ".ply":
-    file = _open(path)
+    file = open_file(path)
     return read_ply_points(file), file.warnings
   if path.suffix.lower() == ".npz":
     file = MeshFile(_check_file(path), b"")
@@ -116,7 +116,9 @@ def _check_file(path: pathlib.Path) -> pathlib.Path:
   return path
 
 
-def _open(path: pathlib.Path) -> MeshFile:
+def open_file(path: str | os.PathLike) -> MeshFile:
+  """A mesh file's bytes; faults as `parse_mesh`."""
+  path = pathlib.Path(path)
   try:
     return MeshFile(path, _check_file(path).read_bytes())
   except OSError as error:

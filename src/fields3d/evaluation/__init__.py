@@ -1,8 +1,9 @@
 """Evaluators by name: each a factory of (EvaluationInput) -> Evaluation."""
 
-from fields3d.evaluation import reconstruction, views
+from fields3d.evaluation import quality, reconstruction, views
 
 EVALUATORS = {
     "geometry": reconstruction.geometry,
+    "quality": quality.quality,
     "views": views.views,
 }

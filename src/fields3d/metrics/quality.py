@@ -1,11 +1,11 @@
-"""Is a mesh sound? A census of one mesh, and of a set as shares with their intervals.
+"""Is a mesh sound? A census of one mesh, its yes-or-no questions, and the interval of a share.
 
 Everything is exact for one mesh, but for self-intersections (see `geometry.self_intersection`). Nothing is mended first.
 """
 
 import dataclasses
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 
 from scipy.special import ndtri
 
@@ -87,34 +87,6 @@ CHECKS: Mapping[str, Check] = {
     "degenerate": Check(lambda c: c.degenerate > 0, False, "a face has no area"),
     "duplicate": Check(lambda c: c.duplicate > 0, False, "two faces have the same corners"),
 }
-
-
-@dataclasses.dataclass(frozen=True)
-class Share:
-  """count of n are so; the share and its 95% Wilson interval, None and None where n is 0."""
-  count: int
-  n: int
-  value: float | None
-  interval: Interval | None
-
-
-def share(answers: Sequence[bool]) -> Share:
-  """How many of some answers are yes.
-
-  >>> share([True, False, True, True]).value
-  0.75
-  """
-  count, n = sum(map(bool, answers)), len(answers)
-  return Share(count, n, count / n if n else None, wilson_interval(count, n))
-
-
-def census_shares(found: Sequence[Census | None]) -> dict[str, Share]:
-  """Every check over a set. A mesh that is missing (None) has no good quality, and no bad one: it is no mesh."""
-  out = {}
-  for name, check in CHECKS.items():
-    answers = [False if one is None else check.of(one) for one in found]
-    out[name] = share([answer for answer in answers if answer is not None])
-  return out
 
 
 def wilson_interval(count: int, n: int, confidence: float = 0.95) -> Interval | None:
