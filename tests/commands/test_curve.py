@@ -77,6 +77,18 @@ def test_every_checkpoint_is_measured_and_stands_in_file_table_and_report(run, c
   assert page.count('<div class="views">') == 1 and page.count("prediction, photograph, error") == 3
 
 
+def test_a_second_curve_does_not_evaluate_again(run, capsys, monkeypatch):
+  assert main.main(["evaluate", str(run)]) == 0
+  before, opened = (run / "eval" / "300.json").read_text(), rundir.open_run
+  monkeypatch.setattr(rundir, "open_run", lambda *_: pytest.fail("evaluated again"))
+  assert main.main(["evaluate", str(run), "--curve", "1"]) == 0
+  assert (run / "eval" / "300.json").read_text() == before
+  assert "Quality against training time" in (run / "report.html").read_text()
+  monkeypatch.setattr(rundir, "open_run", opened)
+  assert main.main(["evaluate", str(run), "--curve", "1", "--seed", "4"]) == 0  # another seed: measured again
+  assert read(run / "eval" / "300.json")["evaluations"]["main"]["settings"]["seed"] == 4
+
+
 def test_a_curve_without_views_or_times_is_one_line(run):
   with pytest.raises(UsageFault, match="no evaluator of views"):
     curve.measure_curve(run, {"main": {"name": "geometry"}}, 2, None)

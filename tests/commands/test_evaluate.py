@@ -1,4 +1,4 @@
-"""The evaluate command: record, files, table and report of a run; the same seed repeats; faults are one line."""
+"""The evaluate command: record, files, tables, report of a run; a seed repeats; one fault loses no other's results."""
 
 import argparse
 import json
@@ -9,8 +9,11 @@ import pytest
 import trimesh
 
 from fields3d.commands import main, rundir
+from fields3d.core.errors import BadData
 from fields3d.core.strict_json import read
 from fields3d.core.types import Dataset, Mesh, Shape
+from fields3d.evaluation import EVALUATORS
+from fields3d.evaluation.results import Evaluation, Row
 
 
 def ball(name, radius):
@@ -41,7 +44,8 @@ def test_record_report_and_meshes_are_written_and_their_paths_end_the_output(run
   assert main.main(["evaluate", str(run.workdir)]) == 0
   lines = capsys.readouterr().out.splitlines()
   mesh = run.workdir / "eval" / "7" / "train" / "0000_good.glb"
-  assert lines[-3:] == [str(mesh), str(run.workdir / "eval" / "7.json"), str(run.workdir / "report.html")]
+  written = [run.workdir / "eval" / f"7.{suffix}" for suffix in ("json", "md", "tex")]
+  assert lines[-5:] == [str(path) for path in (mesh, *written, run.workdir / "report.html")]
   assert trimesh.load(mesh, force="mesh").is_watertight
   assert any("volumetric_iou/mean" in line for line in lines)
   assert any(line.startswith("warning: 1 of 2 shapes failed") and "none" in line for line in lines)
@@ -74,6 +78,79 @@ def test_files_of_an_earlier_evaluation_go_and_those_of_the_user_stay(run):
   (here / "mine.glb").write_text("mine")
   assert main.main(["evaluate", str(run.workdir)]) == 0
   assert not (here / "0099_old.glb").exists() and (here / "mine.glb").read_text() == "mine"
+
+
+def facts_only(fault=None):
+  """A factory of an evaluator without metrics, that raises `fault` if there is one."""
+  def factory(seed: int = 0):
+    def evaluate(inputs):
+      if fault is not None:
+        raise fault
+      (inputs.out_dir / "sheet.png").write_bytes(b"")
+      return Evaluation("quality", (), [Row("all", "", 0, "ok", facts={"genus": 3})], (), {"seed": seed}, "sample")
+    return evaluate
+  return factory
+
+
+def set_evals(run, **evals):
+  run.config["evals"] = evals
+  (run.workdir / "config.json").write_text(json.dumps({"config": run.config}))
+
+
+def test_one_failing_evaluator_loses_no_others_results(run, capsys, monkeypatch):
+  monkeypatch.setitem(EVALUATORS, "quality", facts_only())
+  monkeypatch.setitem(EVALUATORS, "broken", facts_only(BadData("weights.npz", "is torn", "fetch it again")))
+  monkeypatch.setitem(EVALUATORS, "bug", facts_only(ZeroDivisionError("of ours")))
+  set_evals(run, first={"name": "broken"}, second={"name": "quality"}, third={"name": "bug"})
+  assert main.main(["evaluate", str(run.workdir)]) == 65
+  errors = capsys.readouterr().err.splitlines()
+  assert errors == ["fields3d: ZeroDivisionError: of ours", "fields3d: weights.npz: is torn; fetch it again"]
+  record = read(run.workdir / "eval" / "7.json")
+  assert list(record["evaluations"]) == ["second"]
+  assert record["failed"] == {"first": "weights.npz: is torn; fetch it again", "third": "ZeroDivisionError: of ours"}
+  page = (run.workdir / "report.html").read_text()
+  assert "first has no results: weights.npz: is torn" in page and "genus" in page and "By sample" in page
+
+
+def test_only_some_evaluators_run_and_the_others_results_stay(run, capsys, monkeypatch):
+  monkeypatch.setitem(EVALUATORS, "quality", facts_only())
+  set_evals(run, train=run.config["evals"]["train"], use={"name": "quality"})
+  assert main.main(["evaluate", str(run.workdir)]) == 0
+  before = read(run.workdir / "eval" / "7.json")
+  monkeypatch.setitem(EVALUATORS, "geometry", facts_only(AssertionError("must not run")))
+  for only in ("use", "quality"):
+    assert main.main(["evaluate", str(run.workdir), "--seed", "9", "--only", only]) == 0
+    after = read(run.workdir / "eval" / "7.json")
+    assert list(after["evaluations"]) == ["train", "use"]
+    assert after["evaluations"]["train"] == before["evaluations"]["train"]
+    assert after["evaluations"]["train"]["provenance"]["command"] == before["command"] != after["command"]
+  assert "volumetric" in (run.workdir / "report.html").read_text()
+  assert r"volumetric\_iou" in (run.workdir / "eval" / "7.md").read_text()
+  capsys.readouterr()
+  assert main.main(["evaluate", str(run.workdir), "--only", "trian"]) == 2
+  assert "did you mean 'train'?" in capsys.readouterr().err
+
+
+def test_results_of_another_checkpoint_do_not_stay(run, monkeypatch):
+  monkeypatch.setitem(EVALUATORS, "quality", facts_only())
+  set_evals(run, train=run.config["evals"]["train"], use={"name": "quality"})
+  assert main.main(["evaluate", str(run.workdir)]) == 0
+  (run.workdir / "checkpoints" / "7").mkdir(parents=True)
+  (run.workdir / "checkpoints" / "7" / "manifest.json").write_text("{}")
+  assert main.main(["evaluate", str(run.workdir), "--only", "use"]) == 0
+  assert list(read(run.workdir / "eval" / "7.json")["evaluations"]) == ["use"]
+
+
+def test_only_none_writes_tables_and_report_again(run, capsys):
+  assert main.main(["evaluate", str(run.workdir), "--only", "none"]) == 66
+  assert "holds no evaluation" in capsys.readouterr().err
+  assert main.main(["evaluate", str(run.workdir)]) == 0
+  for name in ("report.html", "eval/7.md", "eval/7.tex"):
+    (run.workdir / name).unlink()
+  (run.workdir / "eval" / "7" / "train" / "0000_good.mesh_picture.png").unlink()
+  assert main.main(["evaluate", str(run.workdir), "--only", "none"]) == 0
+  for name in ("report.html", "eval/7.md", "eval/7.tex"):
+    assert (run.workdir / name).is_file()
 
 
 @pytest.mark.parametrize(("evals", "code", "words"), [

@@ -197,6 +197,24 @@ def test_figures_of_views_stand_in_cards_tables_and_the_curve(viewed):
   assert "<tr><td>200</td><td>20</td><td><b>30.2</b></td></tr>" in text
 
 
+def test_an_evaluator_that_the_report_does_not_know_is_shown_whole(tmp_path):
+  out = evaluation_dir(tmp_path, 12, "sets")
+  out.mkdir(parents=True)
+  Image.new("RGB", (30, 20)).save(out / "sheet.png")
+  metrics = (Metric("1-NNA-CD", 0.61, 0.58, 0.64, 400, 0, 0.5012, "lower", "PointFlow"),
+             Metric("COV-CD", 0.4, None, None, 400, 0, None, "higher", "PointFlow"))
+  rows = [Row(f"nearest {EVIL}", "", 0, "ok", facts={"genus": 3, "closed": True, "parts": {"a": 1}},
+              files={"sheet": "sheet.png", "table": "x.csv"})]
+  text = page_of((tmp_path, {"sets": Evaluation("distribution", metrics, rows, (), {}, "sample", "real control")}))
+  elements = Elements(text)
+  assert elements.open == [] and "alert(1)" not in "".join(t for a, t in elements.scripts if "type" not in a)
+  assert [a["alt"] for tag, a in elements.found if tag == "img"] == [f"nearest {EVIL}: sheet"]
+  for part in ("<th scope=\"col\">Real control</th>", "real control 0.5012", "<h3>1-NNA-CD</h3>", "By sample", "genus",
+               "Pictures: sets", "0.4"):
+    assert part in text, part
+  assert "truth against itself" not in text and "data-viewer" not in text.partition("<script>")[0]
+
+
 @pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine")
 def test_a_browser_shows_the_meshes_and_draws_the_curves(run):
   path = write_report(*[run[0], 12, run[1]], command="x", config={}, environment={})
