@@ -26,6 +26,7 @@ _AXES = {"x": 0, "y": 1, "z": 2}
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
   parser.add_argument("prediction", type=existing_path, nargs="+", metavar="A", help="a mesh, a folder of them, or a pack")
+  parser.set_defaults(truth=None)  # these are measured against nothing
   parser.add_argument("--up", choices=tuple(_AXES), default="y", help="the axis that points up (default %(default)s)")
   parser.add_argument("--points", type=whole(1, 10**6), default=2000, metavar="N",
                       help="points of the wall thickness (default %(default)s)")
@@ -63,9 +64,11 @@ def measure(args: argparse.Namespace) -> tuple:
     _print_rows(rows)
   declared = [row for row in rows if "declared_watertight" in row]
   if declared:
-    agree = sum(row["watertight"] == row["declared_watertight"] for row in declared)
-    warnings.append(f"declared watertight: {sum(row['declared_watertight'] for row in declared)} of {len(declared)}, "
-                    f"found: {sum(row['watertight'] for row in declared)}, agreeing: {agree}")
+    told = [row["declared_watertight"] for row in declared]
+    counts = [(sum(row[name] for row in declared), sum(row[name] == t for row, t in zip(declared, told, strict=True)))
+              for name in ("watertight", "watertight_with_degenerate")]
+    warnings.append(f"declared watertight: {sum(told)} of {len(told)}; found {counts[0][0]} (agreeing on {counts[0][1]}), "
+                    f"or {counts[1][0]} (agreeing on {counts[1][1]}) where faces without area count as faces")
   words = f"{len(rows)} files as they stand, in their own unit, {args.up.upper()} up"
   found = [dataclasses.replace(metric, protocol=metric.protocol.replace("y up", f"{args.up} up").replace(
       "+Y", f"+{args.up.upper()}")) for metric in set_metrics(rows, (), how, words)]

@@ -91,7 +91,7 @@ def set_metrics(found: Sequence[Facts | None], control: Sequence[Facts | None], 
   out = []
   for name in mine[0] if mine else ():
     answers, real = ([row[name] for row in rows if row[name] is not None] for rows in (mine, theirs))
-    if not answers:
+    if not answers or (name == "self_intersecting" and not how.crossings):
       continue
     low, high = wilson_interval(sum(answers), len(answers))
     check = CHECKS.get(name)
@@ -164,17 +164,17 @@ def _reconstructed(inputs: EvaluationInput, num: int, resolution: int, pred: str
   if not total:
     raise UsageFault("evals.quality", "the task cannot be sampled, and the data have no training shapes",
                      "leave this evaluator out")
-  problems = {}
 
   def read(index: int) -> Mesh | None:
     try:
       return extract(field_of(inputs.predict, code(index), inputs.dataset.info, pred, "evals.quality.pred"),
                      resolution)[0]
     except (BadData, Diverged) as fault:
-      problems[index] = fault.what
+      meshes.problems[index] = fault.what
       return None
 
-  return LazyMeshes(total, read, problems)
+  meshes = LazyMeshes(total, read)
+  return meshes
 
 
 def _warnings(facts: Sequence[Facts | None], control: Sequence[Facts]) -> list[str]:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from scipy.special import ndtri
 
 from fields3d.core.types import Mesh
+from fields3d.geometry import topology
 from fields3d.geometry.meshes import inspect_mesh
 from fields3d.geometry.repair import inside_out
 from fields3d.metrics.statistics import Interval
@@ -23,6 +24,8 @@ class Census:
     that there is a volume. edge_manifold: no edge of three faces or more. vertex_manifold: one fan around each vertex.
   components: sets of faces joined by edges. inverted: closed components that face inward and are no cavities.
   self_intersecting: faces that pass through others; None where they were not looked for.
+  watertight_with_degenerate: watertight where faces without area count as faces, as other libraries and the packs'
+    tables count; a needle between three corners on a line may close what is a crack without it, or the reverse.
   degenerate, duplicate: faces without area, faces on an earlier one's corners (in either orientation).
   volume: signed, in the unit cubed; None unless closed.
   """
@@ -30,6 +33,7 @@ class Census:
   vertices: int
   components: int
   watertight: bool
+  watertight_with_degenerate: bool
   closed: bool
   edge_manifold: bool
   vertex_manifold: bool
@@ -57,8 +61,11 @@ def census(mesh: Mesh, crossings: bool = True) -> Census:
   (True, 0, 0)
   """
   report = inspect_mesh(mesh, crossings)
+  _, group = topology.weld(mesh.vertices)
+  counts = topology.edges(group[mesh.faces]).count
   return Census(
       faces=report.faces, vertices=report.vertices, components=report.components, watertight=report.watertight,
+      watertight_with_degenerate=bool((counts == 2).all()),
       closed=report.watertight and report.consistently_oriented, edge_manifold=report.nonmanifold_edges == 0,
       vertex_manifold=report.nonmanifold_vertices == 0, consistently_oriented=report.consistently_oriented,
       inverted=inside_out(mesh)[1], self_intersecting=report.crossing_faces, degenerate=report.degenerate_faces,

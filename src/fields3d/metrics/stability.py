@@ -20,7 +20,8 @@ class Stability:
   """How a rigid shape rests on level ground in the pose that it has.
 
   margin: signed distance, in the unit, from the centre of mass, dropped to the ground, to the support polygon's border;
-    positive inside. 0 at best where the polygon is a point or a segment. stands: margin above 1e-9 of the size (rounding).
+    positive inside. 0 at best where the polygon is a point or a segment. stands: the margin is above 1e-9 of the size
+    (rounding).
   angle: the least tilt about the polygon's border that tips it over, degrees; negative where it falls by itself.
   centre (3,): the centre of mass. mass: "solid": uniform density inside a closed surface (parts that overlap count
     twice); "shell": uniform density by area, for surfaces that do not close.
@@ -60,7 +61,8 @@ def stability(mesh: Mesh, closed: bool, up: int = 1, tolerance: float = TOLERANC
   polygon = support_polygon(used[used[:, up] <= low + tolerance * height][:, ground])
   margin = signed_margin(polygon, centre[ground])
   angle = math.degrees(math.atan2(margin, max(centre[up] - low, 0.0)))
-  return Stability(margin, angle, margin > 1e-9 * float(np.ptp(used, axis=0).max()), tuple(centre.tolist()), "solid" if solid else "shell", polygon)
+  stands = margin > 1e-9 * float(np.ptp(used, axis=0).max())
+  return Stability(margin, angle, stands, tuple(centre.tolist()), "solid" if solid else "shell", polygon)
 
 
 def ground_axes(up: int) -> list[int]:
