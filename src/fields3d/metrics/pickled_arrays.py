@@ -19,6 +19,7 @@ from fields3d.core.errors import BadData
 MAX_INSTRUCTIONS = 2_000_000
 MAX_ENTRIES = 100_000
 MAX_DEPTH = 8
+_PIECE = 1 << 20  # bytes
 REMEDY = "give the published file, or save plain arrays with numpy.savez"
 STORAGES = {"DoubleStorage": "<f8", "FloatStorage": "<f4", "HalfStorage": "<f2", "LongStorage": "<i8",
             "IntStorage": "<i4", "ShortStorage": "<i2", "CharStorage": "i1", "ByteStorage": "u1", "BoolStorage": "?",
@@ -78,7 +79,7 @@ def read_pickle(f: BinaryIO, where: object) -> Any:
   """
   machine = _Machine()
   try:
-    for count, (opcode, argument, _) in enumerate(pickletools.genops(f)):
+    for count, (opcode, argument, _) in enumerate(pickletools.genops(_Source(f))):
       if count >= MAX_INSTRUCTIONS:
         raise _Refused(f"its pickle has more than {MAX_INSTRUCTIONS:,} instructions")
       machine.step(opcode.name, argument)
@@ -110,6 +111,23 @@ def flatten(value: Any, where: object) -> Iterator[tuple[str, Any]]:
     else:
       seen.add(name)
       yield name, item
+
+
+class _Source:
+  """A file whose reads allocate what is there, not what is asked for."""
+
+  def __init__(self, f: BinaryIO):
+    self._f, self.tell = f, f.tell
+
+  def readline(self) -> bytes:
+    return self._f.readline(_PIECE)
+
+  def read(self, num: int) -> bytes:
+    pieces = []
+    while num > 0 and (piece := self._f.read(min(num, _PIECE))):
+      pieces.append(piece)
+      num -= len(piece)
+    return b"".join(pieces)
 
 
 class _Machine:
