@@ -1,7 +1,7 @@
 """Arrays out of pickles, by an interpreter of our own that can call nothing.
 
 A pickle is a program: to unpickle a stranger's file is to run it. Here its instructions are read one by one
-(`pickletools` splits them, and runs none); containers, numbers and text are built as such, and a named global stays a
+(`pickletools` has their arguments' formats); containers, numbers and text are built as such, and a named global stays a
 name: nothing is ever imported or called. The few names that arrays need are given a meaning below; any other is a
 fault that says which. Instructions, arrays and depth are counted against caps.
 """
@@ -79,10 +79,8 @@ def read_pickle(f: BinaryIO, where: object) -> Any:
   """
   machine = _Machine()
   try:
-    for count, (opcode, argument, _) in enumerate(pickletools.genops(_Source(f))):
-      if count >= MAX_INSTRUCTIONS:
-        raise _Refused(f"its pickle has more than {MAX_INSTRUCTIONS:,} instructions")
-      machine.step(opcode.name, argument)
+    for name, argument in _instructions(_Source(f)):
+      machine.step(name, argument)
     return machine.result()
   except _Refused as error:
     raise BadData(where, str(error), REMEDY) from None
@@ -113,11 +111,29 @@ def flatten(value: Any, where: object) -> Iterator[tuple[str, Any]]:
       yield name, item
 
 
+def _instructions(f: "_Source") -> Iterator[tuple[str, Any]]:
+  """(name, argument) of each instruction up to the end, the argument of an unknown one left unread."""
+  for _ in range(MAX_INSTRUCTIONS):
+    code = f.read(1).decode("latin-1")
+    opcode = _OPCODES.get(code)
+    if opcode is None:
+      raise _Refused("its pickle ends early" if not code else f"its pickle has the instruction {code!r}")
+    if opcode.name not in _KNOWN:
+      raise _Refused(f"its pickle has the instruction {opcode.name}, which arrays do not need")
+    if opcode.name == "GLOBAL":
+      yield "GLOBAL", ".".join(f.readline().decode().removesuffix("\n") for _ in range(2))
+    else:
+      yield opcode.name, opcode.arg.reader(f) if opcode.arg else None
+    if opcode.name == "STOP":
+      return
+  raise _Refused(f"its pickle has more than {MAX_INSTRUCTIONS:,} instructions")
+
+
 class _Source:
   """A file whose reads allocate what is there, not what is asked for."""
 
   def __init__(self, f: BinaryIO):
-    self._f, self.tell = f, f.tell
+    self._f = f
 
   def readline(self) -> bytes:
     return self._f.readline(_PIECE)
@@ -150,8 +166,6 @@ class _Machine:
       self._stack.append(_VALUES.get(name, argument))
     elif name in _STEPS:
       _STEPS[name](self, argument)
-    elif name not in ("PROTO", "FRAME"):
-      raise _Refused(f"its pickle has the instruction {name}, which arrays do not need")
 
   def _stop(self, _) -> None:
     self._done = True
@@ -201,14 +215,11 @@ class _Machine:
     for key, value in zip(items[::2], items[1::2], strict=True):
       target[_expect(key, str, int)] = value
 
-  def _global(self, argument: str) -> None:
-    self._push_global(argument.replace(" ", "."))
-
   def _stack_global(self, _) -> None:
     name, module = self._stack.pop(), self._stack.pop()
-    self._push_global(f"{_expect(module, str)}.{_expect(name, str)}")
+    self._global(f"{_expect(module, str)}.{_expect(name, str)}")
 
-  def _push_global(self, name: str) -> None:
+  def _global(self, name: str) -> None:
     if name not in CALLS and name not in NAMES and name not in TYPES:
       raise _Refused(f"its pickle asks for {name[:80]!r}, which is no part of an array: it was not run")
     self._stack.append(Global(name))
@@ -320,3 +331,5 @@ _STEPS: dict[str, Callable] = {
     "SETITEMS": _Machine._set_items, "GLOBAL": _Machine._global, "STACK_GLOBAL": _Machine._stack_global,
     "REDUCE": _Machine._reduce, "BUILD": _Machine._build, "BINPERSID": _Machine._persistent,
 }
+_KNOWN = {*_PLAIN, *_STEPS, "PROTO", "FRAME"}
+_OPCODES = {opcode.code: opcode for opcode in pickletools.opcodes}
