@@ -1,8 +1,9 @@
 """Evaluators by name: each a factory of (EvaluationInput) -> Evaluation."""
 
-from fields3d.evaluation import quality, reconstruction, views
+from fields3d.evaluation import distribution, quality, reconstruction, views
 
 EVALUATORS = {
+    "distribution": distribution.distribution,
     "geometry": reconstruction.geometry,
     "quality": quality.quality,
     "views": views.views,

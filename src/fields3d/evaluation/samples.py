@@ -50,8 +50,8 @@ class LazyMeshes(Sequence):
 def draw_meshes(inputs: EvaluationInput, num: int, resolution: int, seed: int, pred: str = "sdf") -> LazyMeshes:
   """The first `num` shapes that a run draws with a seed, the same for every evaluator and whatever `num` is.
 
-  Codes come from the predict function "sample" in blocks of 16, block b by fold_in(key(seed), b); each becomes a mesh by
-  `extract` of `pred`. Meshes are kept in eval/<step>/drawn/ and read again by whoever asks next. The key of what is
+  Codes come from the predict function "sample" in blocks of 16, block b by fold_in(key(seed), b); each becomes a mesh
+  by `extract` of `pred`. Meshes are kept in eval/<step>/drawn/ and read again by whoever asks next. The key of what is
   kept holds seed, resolution and the model's own values at fixed points, so that another model's are never taken.
 
   Args:

@@ -57,10 +57,11 @@ def manifold(d: SetDistances, k: int) -> Manifold:
 
 
 def vendi_like(square: np.ndarray, scale: float) -> float:
-  """The effective number of different shapes: exp of the entropy of the eigenvalues of K / n, K = exp(-distance / scale).
+  """The effective number of different shapes: exp of the entropy of K / n's eigenvalues, K = exp(-distance / scale).
 
   n equal shapes count 1, n that are far apart n. A distance of clouds need not make K positive semidefinite: negative
-  eigenvalues are dropped and the rest scaled to sum 1, hence "like". Figures with other kernels or scales do not compare.
+  eigenvalues are dropped and the rest scaled to sum 1, hence "like". Figures with other kernels or scales do not
+  compare.
 
   Args:
     square: (n, n) distances, finite; the diagonal counts as 0.

@@ -1,4 +1,4 @@
-"""Figures of a set of generated shapes against a set of references, from their distances; and intervals that are honest.
+"""Figures of a set of generated shapes against a set of references, from their distances; and honest intervals.
 
 x are the samples, y the references. All in float64. A sample that failed (an empty shape) is infinitely far from every
 shape, other failures included: it is nobody's nearest neighbour, covers nothing, and a classifier always knows it.
@@ -78,7 +78,8 @@ def mmd(d: SetDistances) -> float:
 def cov(d: SetDistances) -> float:
   """The share of references that are some sample's nearest one. Of equally near ones the first counts.
 
-  Its ceiling is below 1 even for samples of the truth (about 1 - 1/e for as many), and it does not see how far they are.
+  Its ceiling is below 1 even for samples of the truth (about 1 - 1/e for as many), and it does not see how far they
+  are.
 
   Source: as `mmd` (COV).
   """

@@ -1,0 +1,168 @@
+"""A run's draws as a set: held against held-out shapes, beside real shapes, and against its training shapes."""
+
+import contextlib
+import functools
+import pathlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, Literal
+
+import numpy as np
+from PIL import Image, ImageDraw
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+from fields3d.core.config import Count, Index
+from fields3d.core.types import Dataset, Mesh, Shape
+from fields3d.evaluation.cloud_protocols import PROTOCOLS, CloudProtocol
+from fields3d.evaluation.results import Evaluation, EvaluationInput, Evaluator, Row
+from fields3d.evaluation.samples import LazyMeshes, choose, clouds_of, draw_meshes
+from fields3d.evaluation.set_comparison import Clouds, Comparison, Watch, compare_sets
+from fields3d.rendering.rasterize import render_mesh
+
+SHEET = "0000_nearest_training_shapes.png"
+_COLUMNS, _LINE = 4, 13  # Pairs of a sheet's row; pixels of a line of text.
+
+
+def distribution(pred: str = "sdf", split: Literal["train", "val", "test"] = "test", num: Count | None = None,
+                 protocol: Literal[tuple(PROTOCOLS)] = "pointflow", points: Count | None = None, emd: bool = False,
+                 resolution: Count = 128, max_train: Count | None = None, k: Count = 5, pictures: Index = 16,
+                 picture: Count = 128, seed: Index = 0) -> Evaluator:
+  """Evaluates as many draws as there are held-out shapes, as sets of clouds.
+
+  Needs the task's predict functions "sample" and `pred`. Draws are shared with other evaluators of the same seed and
+  resolution (`samples.draw_meshes`).
+
+  Args:
+    pred: the predict function that is the field. split: whose shapes are the references.
+    num: how many references, at random, and draws; all of the split when None.
+    protocol: of `cloud_protocols`. points: of each cloud; the protocol's own number when None.
+    emd: also under the exact EMD, whose cost grows with the cube of `points`.
+    resolution: grid nodes per axis of the extraction.
+    max_train: training shapes that are looked at, at random; all when None.
+    k: neighbours of the manifolds.
+    pictures: draws on the sheet beside their nearest training shapes, the nearest first; picture: pixels of a side.
+    seed: of every random choice; `EvaluationInput.seed` replaces it.
+  """
+  settings = dict(locals())
+  chosen_protocol, per_cloud = PROTOCOLS[protocol], points or PROTOCOLS[protocol].points
+
+  def run(inputs: EvaluationInput) -> Evaluation:
+    chosen = seed if inputs.seed is None else inputs.seed
+    held = _Split(inputs.dataset, split, num, chosen)
+    trained = _Split(inputs.dataset, "train", max_train, chosen, limit=True)
+    drawn = draw_meshes(inputs, len(held), resolution, chosen, pred)
+    sets = [_clouds(meshes, per_cloud, chosen, stream, chosen_protocol)
+            for stream, meshes in enumerate((drawn, held.meshes(), trained.meshes()))]
+    with _watching() as watch:
+      found = compare_sets(*sets, chosen_protocol, emd=emd, k=k, seed=chosen, split=f"{split} shapes", watch=watch)
+    rows = _rows(drawn, found, trained, inputs.dataset.info, chosen_protocol)
+    if pictures:
+      rows = _with_sheet(rows, drawn, found, trained, min(pictures, len(sets[0].rows)), picture, inputs.out_dir)
+    warnings = [*found.warnings, *_same_shapes(split)]
+    settled = settings | {"seed": chosen}
+    return Evaluation("distribution", found.metrics, rows, warnings, settled, "sample", "real control")
+
+  return run
+
+
+class _Split:
+  """Some shapes of a split: all, or `num` at random; with `limit`, at most so many."""
+
+  def __init__(self, dataset: Dataset, split: str, num: int | None, seed: int, limit: bool = False):
+    self._shapes = dataset.shapes(split)
+    if limit and num is not None:
+      num = min(num, len(self._shapes))
+    self.index = choose(len(self._shapes), num, seed, split)
+
+  def __len__(self) -> int:
+    return len(self.index)
+
+  def __getitem__(self, i: int) -> Shape:
+    return self._shapes[int(self.index[i])]
+
+  def meshes(self) -> LazyMeshes:
+    return LazyMeshes(len(self), lambda i: self[i].mesh())
+
+
+def _clouds(meshes: Sequence[Mesh | None], points: int, seed: int, stream: int, protocol: CloudProtocol) -> Clouds:
+  """In the protocol's unit."""
+  clouds, rows = clouds_of(meshes, points, seed, stream)
+  return Clouds(clouds * np.float32(protocol.scale), rows, len(meshes))
+
+
+def _same_shapes(split: str) -> list[str]:
+  if split != "train":
+    return []
+  return ["the references are training shapes: they say nothing of new shapes, and the memorisation test compares "
+          "training shapes with themselves"]
+
+
+def _rows(drawn: LazyMeshes, found: Comparison, trained: _Split, info: Mapping[str, Any],
+          protocol: CloudProtocol) -> list[Row]:
+  """One row a draw: its nearest training shape, how far, and that shape's licence where the dataset knows it."""
+  licences, rows = info.get("licences"), []
+  for i in range(len(drawn)):
+    name, facts, label = f"draw {i}", {}, ""
+    if i not in drawn.problems:
+      near = int(found.nearest[i])
+      shape = trained[near]
+      label = shape.label
+      facts = {"nearest_training_shape": shape.name, f"{protocol.chamfer}_to_it": float(found.distance[i])}
+      facts |= {"its_licence": licences[int(trained.index[near])]} if licences else {}
+    rows.append(Row(name, label, i, drawn.problems.get(i, "ok"), (), (), facts))
+  return rows
+
+
+def _with_sheet(rows: list[Row], drawn: LazyMeshes, found: Comparison, trained: _Split, num: int, size: int,
+                out_dir: pathlib.Path) -> list[Row]:
+  """The rows, with the sheet of the `num` draws that are nearest to a training shape, listed by the nearest."""
+  order = np.argsort(found.distance, kind="stable")[:num].tolist()
+  cells = []
+  for i in order:
+    facts = rows[i].facts
+    distance = next(value for key, value in facts.items() if key.endswith("_to_it"))
+    text = (f"{rows[i].name}: {distance:.3g} from", facts["nearest_training_shape"], facts.get("its_licence", ""))
+    cells.append(pair_cell(drawn[i], trained[int(found.nearest[i])].mesh(), text, size))
+  sheet(cells).save(out_dir / SHEET)
+  first = order[0]
+  rows[first] = Row(**{**vars(rows[first]), "files": {"nearest_training_shapes": SHEET}})
+  return rows
+
+
+def pair_cell(mesh: Mesh, other: Mesh, text: Sequence[str], size: int) -> Image.Image:
+  """Two meshes in one frame, side by side, over lines of text."""
+  from fields3d.evaluation.geometry import joint_box
+  box = joint_box(mesh, other)
+  cell = Image.new("RGB", (2 * size, size + _LINE * len(text)), "white")
+  for place, shown in enumerate((mesh, other)):
+    cell.paste(Image.fromarray(render_mesh(shown, size, bounds=box)), (place * size, 0))
+  pen = ImageDraw.Draw(cell)
+  for line, words in enumerate(text):
+    pen.text((3, size + _LINE * line), words.encode("ascii", "replace").decode()[:2 * size // 6], fill="black")
+  return cell
+
+
+def sheet(cells: Sequence[Image.Image]) -> Image.Image:
+  """Pictures of one size in rows of four."""
+  width, height = cells[0].size
+  columns = min(_COLUMNS, len(cells))
+  out = Image.new("RGB", (columns * width, -(-len(cells) // columns) * height), "white")
+  for i, cell in enumerate(cells):
+    out.paste(cell, (i % columns * width, i // columns * height))
+  return out
+
+
+@contextlib.contextmanager
+def _watching() -> Iterator[Watch]:
+  """Yields what is counted -> (done, total) -> None, which shows on a terminal how far each matrix is."""
+  console = Console(stderr=True)
+  columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed:,}/{task.total:,} pairs"),
+             TimeRemainingColumn())
+  with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+    def start(what: str) -> Callable[[int, int], None]:
+      return functools.partial(show, bar.add_task(what, total=1))
+
+    def show(task, done, total):
+      bar.update(task, completed=done, total=total)
+
+    yield start
