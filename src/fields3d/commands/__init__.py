@@ -1,6 +1,6 @@
 """The commands, in the order of a run's life: each is a module here with HELP, add_arguments and run."""
 
-COMMANDS = ("train", "evaluate", "sample", "extract", "render", "view", "inspect", "prepare", "metrics",
+COMMANDS = ("train", "evaluate", "compare", "sample", "extract", "render", "view", "inspect", "prepare", "metrics",
             "doctor", "completion")
 
 # Those that take --config.a.b=VALUE; they find the pairs (path, text) in `args.overrides`.
