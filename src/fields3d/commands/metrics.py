@@ -6,6 +6,8 @@ interval and the protocol in words.
 examples:
   fields3d metrics mesh reconstruction.glb truth.obj
   fields3d metrics images rendered/ photographs/ --background white
+  fields3d metrics mesh a.ply b.ply --protocol deepsdf
+  fields3d metrics --protocols
 """
 
 import argparse
@@ -23,7 +25,18 @@ HELP = "measure meshes, images and other files against others"
 KINDS = ("mesh", "images", "quality")
 
 
+class ShowProtocols(argparse.Action):
+  """Prints every protocol with its source, and leaves."""
+
+  def __call__(self, parser, namespace, values, option_string=None):
+    from fields3d.evaluation.protocols import describe
+    print(describe())
+    parser.exit()
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+  parser.add_argument("--protocols", action=ShowProtocols, nargs=0,
+                      help="list the protocols of published tables with their sources, and leave")
   kinds = parser.add_subparsers(dest="kind", metavar="KIND", required=True, help="what A and B are")
   for name in KINDS:
     module = kind_module(name)

@@ -4,17 +4,29 @@ Both are moved by the truth's frame: its box's centre to the origin, its farthes
 given in that frame, or in the files' own unit with --frame world; thresholds are always in that frame. Each metric
 stands beside its floor (two independent samplings of the truth) and its 95% bootstrap interval over the points.
 
+--metrics chooses groups: surface (two chamfer distances, normal consistency, Hausdorff, F-scores) and iou, which are
+measured unless others are asked for; distances (chamfer in every convention, accuracy and completeness), normals
+(angles), edges, voxels, transport (EMD, density-aware chamfer), silhouettes (LFD-like); all.
+
+--protocol measures as one published table does instead: in its frame, with its points and its units, which are listed
+by fields3d metrics --protocols.
+
 examples:
   fields3d metrics mesh reconstruction.glb truth.obj
   fields3d metrics mesh a.ply b.ply --points 100000 --thresholds 0.005,0.01 --json
+  fields3d metrics mesh a.ply b.ply --metrics distances,normals --frame world --max-distance 20
+  fields3d metrics mesh a.ply b.ply --protocol deepsdf
 """
 
 import argparse
 import dataclasses
 
 from fields3d.commands.options import existing_file, positive_float, whole
+from fields3d.core.errors import nearest
 
 HELP = "two meshes"
+GROUPS = ("surface", "iou", "distances", "normals", "edges", "voxels", "transport", "silhouettes")
+PROTOCOLS = ("deepsdf", "occnet", "vecset", "get3d")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -28,6 +40,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                       help="of the F-score, in the truth's frame (default 0.01,0.02)")
   parser.add_argument("--frame", choices=("normalised", "world"), default="normalised",
                       help="in which distances are given (default %(default)s)")
+  parser.add_argument("--metrics", type=groups, default=("surface", "iou"), metavar="GROUP,...",
+                      help="which groups of metrics, or all (default surface,iou)")
+  parser.add_argument("--max-distance", type=positive_float, metavar="D",
+                      help="leave points farther than D, in the frame of the distances, out of accuracy and completeness")
+  parser.add_argument("--protocol", choices=PROTOCOLS, help="measure as a published table does")
+
+
+def groups(text: str) -> tuple[str, ...]:
+  """Groups of metrics "GROUP,...", each once.
+
+  >>> groups("iou,edges,iou"), len(groups("all"))
+  (('iou', 'edges'), 8)
+  """
+  chosen = GROUPS if text == "all" else tuple(dict.fromkeys(text.split(",")))
+  for name in chosen:
+    if name not in GROUPS:
+      raise argparse.ArgumentTypeError(f"no group {name!r}, {nearest(name, (*GROUPS, 'all'))}")
+  return chosen
 
 
 def thresholds(text: str) -> tuple[float, ...]:
@@ -44,12 +74,20 @@ def measure(args: argparse.Namespace) -> tuple:
   from fields3d.core.types import Mesh
   from fields3d.data.meshes import read_mesh
   from fields3d.evaluation.geometry import compare
+  from fields3d.evaluation.protocols import measure_meshes, mesh_protocol, protocol_frame
   from fields3d.geometry.meshes import normalise
   prediction, warnings = read_mesh(args.prediction)
   truth, more = read_mesh(args.truth)
   warnings = [f"{args.prediction}: {w}" for w in warnings] + [f"{args.truth}: {w}" for w in more]
+  title = f"{args.prediction} against {args.truth}"
+  if args.protocol:
+    frame = protocol_frame(truth, mesh_protocol(args.protocol))
+    found = measure_meshes(prediction, truth, args.protocol, seed=args.seed)
+    return f"{title} [{args.protocol}]", found, warnings, {"protocol": args.protocol, "frame": dataclasses.asdict(frame)}
   truth, frame = normalise(truth, margin=1.0)
   prediction = Mesh((prediction.vertices - frame.offset) / frame.scale, prediction.faces)
+  world = args.frame == "world"
+  limit = args.max_distance and args.max_distance / (frame.scale if world else 1.0)
   found = compare(prediction, truth, points=args.points, iou_points=args.iou_points, thresholds=args.thresholds,
-                  seed=args.seed, frame=frame if args.frame == "world" else None)
-  return f"{args.prediction} against {args.truth}", found, warnings, {"frame": dataclasses.asdict(frame)}
+                  seed=args.seed, frame=frame if world else None, groups=args.metrics, max_distance=limit)
+  return title, found, warnings, {"frame": dataclasses.asdict(frame)}
