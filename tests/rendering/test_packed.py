@@ -60,6 +60,16 @@ def test_opacity_of_a_ball_is_exact_to_half_a_section_with_and_without_a_key():
     assert float(jnp.max(jnp.abs(seen.rgb[outside]))) == 0.0
 
 
+def test_refining_renders_completely_as_shorter_steps_do_and_trains_as_before():
+  density, radiance = ball()
+  rays = rays_at(np.linspace(0, 0.7, 30))
+  plain, short, refined = (packed(INFO, budget=8192, resolution=32, **more)
+                           for more in (dict(step=0.04), dict(step=0.01), dict(step=0.04, refine=4)))
+  grid, key = trained_grid(plain, density), jax.random.key(0)
+  np.testing.assert_array_equal(refined.render([radiance], grid, rays, None, 0).rgb, short.render([radiance], grid, rays, None, 0).rgb)
+  np.testing.assert_array_equal(refined.render([radiance], grid, rays, key, 0).rgb, plain.render([radiance], grid, rays, key, 0).rgb)
+
+
 def test_rounds_change_nothing():
   """A budget so small that a complete rendering takes many rounds, and one that takes few."""
   density, radiance = ball()

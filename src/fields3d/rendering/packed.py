@@ -33,7 +33,7 @@ def packed(info: Annotated[Mapping, Given()], budget: Annotated[int, Range(ge=25
            growth: NonNegative = 0.0, cascades: Annotated[int, Range(ge=1, le=12)] = 1,
            resolution: Annotated[int, Range(ge=4, le=512)] = 64, refresh_every: Count = 16,
            refresh_cells: Count = 2**17, decay: Fraction = 0.8, threshold: Positive = 2.0,
-           stop_below: Positive = 1e-3, survey: Count | None = None, groups: Count = 1) -> Renderer:
+           stop_below: Positive = 1e-3, survey: Count | None = None, groups: Count = 1, refine: Count = 1) -> Renderer:
   """Marching through an occupancy grid, with as many samples a batch as the budget holds, whatever their rays.
 
   In training the first rays of the batch that fit the budget are rendered, each completely; the rest say nothing. So a
@@ -48,6 +48,8 @@ def packed(info: Annotated[Mapping, Given()], budget: Annotated[int, Range(ge=25
       reaches are then left out of the budget: early termination in training. None looks at none.
     groups: equal parts of the batch that are packed apart, each into its share of the budget; as many as devices share
       the batch, so that nothing is packed across them. They must divide rays, budget and survey.
+    refine: sections that each becomes where rays are rendered completely. Training steps may be coarse, since they start at
+      random; a picture from them has thin parts in steps.
     refresh_every: steps between refreshes. refresh_cells: cells looked at in one. decay, threshold: see
       `grid.refresh_grid`; the threshold is a density, 1 / model unit.
 
@@ -58,15 +60,14 @@ def packed(info: Annotated[Mapping, Given()], budget: Annotated[int, Range(ge=25
   half = 1.0 if info["unbounded"] else float(info["bounds"][1][0])
   reach = half * 2.0 ** (cascades - 1)
   near, far = (0.0, 1.0) if info["ndc"] else (info["near"], info["far"])
-  steps = Steps.covering(near, far, 2 * 3**0.5 * reach, step, growth)
-
-  marcher = _Marcher(steps, half, reach, budget // groups, stop_below, survey and survey // groups)
+  marcher, fine = (_Marcher(Steps.covering(near, far, 2 * 3**0.5 * reach, step / k, growth / k), half, reach,
+                            budget // groups, stop_below, survey and survey // groups) for k in (1, refine))
 
   def render(radiances, grid, rays, key, step):
     del step
     (radiance,) = radiances
     if key is None:
-      return marcher.everything(radiance, grid, rays)
+      return fine.everything(radiance, grid, rays)
     parts = jax.tree.map(lambda a: a.reshape(groups, -1, *a.shape[1:]), rays)
     seen = jax.vmap(lambda part, key: marcher.budgeted(radiance, grid, part, key))(parts, jax.random.split(key, groups))
     scalars = {"fill": jnp.mean(seen.scalars["fill"]), "rays": jnp.sum(seen.scalars["rays"]),
