@@ -202,11 +202,13 @@ def _kept(path: pathlib.Path, checkpoint: str | None, sections: Sequence[str]) -
 
 def _evaluate(opened, section: str, evaluator, chosen: int | None):
   """What an evaluator finds; its files are put into an empty directory."""
+  from fields3d.commands.step_program import training_program
   from fields3d.evaluation.report import evaluation_dir
   from fields3d.evaluation.results import EvaluationInput
   out_dir = evaluation_dir(opened.workdir, opened.step, section)
   _make_empty(out_dir)
-  return evaluator(EvaluationInput(opened.predict, opened.dataset, out_dir, opened.step, chosen))
+  return evaluator(EvaluationInput(opened.predict, opened.dataset, out_dir, opened.step, chosen,
+                                   lambda: training_program(opened)))
 
 
 def _make_empty(directory: pathlib.Path) -> None:

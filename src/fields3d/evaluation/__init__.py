@@ -1,9 +1,10 @@
 """Evaluators by name: each a factory of (EvaluationInput) -> Evaluation."""
 
-from fields3d.evaluation import distribution, quality, reconstruction, views
+from fields3d.evaluation import distribution, efficiency, quality, reconstruction, views
 
 EVALUATORS = {
     "distribution": distribution.distribution,
+    "efficiency": efficiency.efficiency,
     "geometry": reconstruction.geometry,
     "quality": quality.quality,
     "views": views.views,

@@ -73,13 +73,15 @@ class EvaluationInput:
   """What an evaluator may use.
 
   predict: name -> function, the task's, with parameters bound. out_dir: an existing directory for its files.
-  seed: replaces the evaluator's own; None leaves it.
+  seed: replaces the evaluator's own; None leaves it. update: () -> (the training step, its arguments), to be compiled and
+  not run; None where there is none.
   """
   predict: Mapping[str, Callable]
   dataset: Dataset
   out_dir: pathlib.Path
   step: int
   seed: int | None = None
+  update: Callable[[], tuple[Callable, tuple]] | None = None
 
 
 @dataclasses.dataclass(frozen=True)
