@@ -9,7 +9,7 @@ import re
 
 import numpy as np
 
-from fields3d.core.types import Mesh
+from fields3d.core.types import Mesh, PointCloud
 from fields3d.data.mesh_file import MeshFile, colors_to_uint8
 from fields3d.data.mesh_polygons import triangulate
 
@@ -47,6 +47,24 @@ def read_obj(file: MeshFile) -> Mesh:
     file.warn(f"{folded} polygons fold over however they are split")
   _check_materials(file, rows.libraries)
   return Mesh(vertices, faces, colors)
+
+
+def read_obj_points(file: MeshFile) -> PointCloud:
+  """Reads an OBJ file's vertices alone, colours included; it need not have faces.
+
+  Raises:
+    BadData: no vertices, a malformed line (by number), a vertex that is not finite.
+
+  >>> read_obj_points(MeshFile("a.obj", b"v 0 0 0\\nv 1 0 0\\n")).points.shape
+  (2, 3)
+  """
+  rows = _Rows(file)
+  if not rows.vertices:
+    raise file.fault("no points found", "give an OBJ file with `v` lines")
+  file.check_count(len(rows.vertices), "vertex")
+  points, colors = _vertices(file, rows)
+  file.check_finite(points)
+  return PointCloud(points, None, colors)
 
 
 class _Rows:

@@ -20,11 +20,11 @@ from fields3d.data.mesh_file import (
   unit_normals,
 )
 from fields3d.data.mesh_gltf import read_glb, read_gltf
-from fields3d.data.mesh_obj import read_obj
+from fields3d.data.mesh_obj import read_obj, read_obj_points
 from fields3d.data.mesh_off import read_off
 from fields3d.data.mesh_ply import read_ply, read_ply_points
 from fields3d.data.mesh_stl import read_stl
-from fields3d.data.npz import read_npz
+from fields3d.data.npz import read_npy, read_npz
 from fields3d.geometry.meshes import inspect_mesh
 from fields3d.geometry.repair import repair
 
@@ -81,7 +81,7 @@ def parse_mesh(path: str | os.PathLike) -> tuple[Mesh, list[str]]:
 
 
 def read_point_cloud(path: str | os.PathLike) -> tuple[PointCloud, list[str]]:
-  """Reads points from a PLY file's vertices, or from an npz with `points` or `coords` (n, 3).
+  """Reads points from a PLY or OBJ file's vertices, an npy (n, 3), or an npz with `points` or `coords` (n, 3).
 
   An npz may hold `normals` (n, 3), and `colors` (n, 3) or `R`, `G`, `B` (n,), in 0..1 or 0..255.
 
@@ -95,10 +95,15 @@ def read_point_cloud(path: str | os.PathLike) -> tuple[PointCloud, list[str]]:
   if path.suffix.lower() == ".ply":
     file = open_file(path)
     return read_ply_points(file), file.warnings
+  if path.suffix.lower() == ".obj":
+    file = open_file(path)
+    return read_obj_points(file), file.warnings
+  if path.suffix.lower() == ".npy":
+    return _npy_points(MeshFile(_check_file(path), b"")), []
   if path.suffix.lower() == ".npz":
     file = MeshFile(_check_file(path), b"")
     return _npz_points(file), file.warnings
-  raise BadData(path, f"unknown point format {path.suffix!r}", "known: .ply, .npz")
+  raise BadData(path, f"unknown point format {path.suffix!r}", "known: .ply, .npz, .npy, .obj")
 
 
 def _check_file(path: pathlib.Path) -> pathlib.Path:
@@ -123,6 +128,14 @@ def open_file(path: str | os.PathLike) -> MeshFile:
     return MeshFile(path, _check_file(path).read_bytes())
   except OSError as error:
     raise from_os_error(error, path) from None
+
+
+def _npy_points(file: MeshFile) -> PointCloud:
+  points = read_npy(file.path, max_bytes=MAX_FILE_BYTES).astype(np.float64)
+  if points.ndim != 2 or points.shape[1] != 3 or not len(points):
+    raise file.fault(f"the array has the shape {points.shape}, expected (n, 3)", "give points in rows")
+  file.check_finite(points)
+  return PointCloud(points)
 
 
 def _npz_points(file: MeshFile) -> PointCloud:

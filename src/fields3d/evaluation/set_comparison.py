@@ -86,14 +86,14 @@ class _Setting:
 
 def compare_sets(samples: Clouds, references: Clouds, training: Clouds | None, protocol: CloudProtocol, *,
                  emd: bool = False, k: int = 5, seed: int = 0, split: str = "references",
-                 watch: Watch | None = None) -> Comparison:
+                 sampling: str = "uniform by area", watch: Watch | None = None) -> Comparison:
   """MMD, COV, 1-NNA, precision, recall, density, coverage, diversity, JSD, Frechet distance, memorisation.
 
   Args:
     samples, references, training: in the protocol's unit; clouds of one number of points. Without training shapes
       there is no memorisation test, and the control is half of the references against the other half.
     emd: also MMD, COV and 1-NNA under the protocol's EMD.
-    k: of the manifolds. split: what the references are called.
+    k: of the manifolds. split: what the references are called. sampling: how points were drawn.
     watch: what is counted -> (done, total) -> None.
 
   Raises:
@@ -103,7 +103,7 @@ def compare_sets(samples: Clouds, references: Clouds, training: Clouds | None, p
     raise UsageFault("sets", f"{len(samples.rows)} samples with a surface against {len(references.rows)} references",
                      "give at least 4 of each")
   control, against, words = _control(samples, references, training, seed)
-  setting = _setting(protocol, samples, references, words, split, seed)
+  setting = _setting(protocol, samples, references, words, f"{split}, {{}} points {sampling}", seed)
   watch = watch or (lambda what: None)
   distances = _Distances(protocol, watch)
   metrics = []
@@ -136,13 +136,13 @@ def _control(samples: Clouds, references: Clouds, training: Clouds | None,
           f"control: {half} of the references against {half} others, fewer than the samples' own comparison has")
 
 
-def _setting(protocol: CloudProtocol, samples: Clouds, references: Clouds, control: str, split: str,
+def _setting(protocol: CloudProtocol, samples: Clouds, references: Clouds, control: str, whose: str,
              seed: int) -> _Setting:
   points, m = samples.points.shape[1], len(references.rows)
   failed = f" ({samples.failed} of them failed)" if samples.failed else ""
   return _Setting(protocol, f"{protocol.name}, {samples.num} against {m}, {points:,} points",
-                  f"{samples.num} samples{failed} against {m} {split}, {points:,} points uniform by area; "
-                  f"{protocol.frame}", control, seed)
+                  f"{samples.num} samples{failed} against {m} {whose.format(f'{points:,}')}; {protocol.frame}",
+                  control, seed)
 
 
 class _Distances:
@@ -190,14 +190,14 @@ def _neighbour_metrics(own: SetDistances, real: SetDistances, kind: str, setting
 
 
 def _manifold_metrics(own: SetDistances, real: SetDistances, k: int, setting: _Setting) -> list[Metric]:
-  """Precision, recall, density and coverage; none where a set has not more than k shapes."""
+  """Precision, recall, density and coverage; none where a set has not more than k shapes, no control likewise."""
   def figures(d):
     return np.array(dataclasses.astuple(manifold(d, k)))
 
   n, m = own.xy.shape
-  if k >= min(*own.xy.shape, *real.xy.shape):
+  if k >= min(n, m):
     return []
-  value, floor = figures(own), figures(real)
+  value, floor = figures(own), figures(real) if k < min(real.xy.shape) else [None] * 4
   spread = half_replicates(own, figures, seed=setting.seed) if k < min(n, m) // 2 else None
   column = lambda i: None if spread is None else spread[:, i]
   ball = f"ball: as far as the {k}-th nearest other of its own set, closed; {setting.protocol.words('cd')}"
@@ -222,8 +222,8 @@ def _diversity(own: SetDistances, setting: _Setting) -> Metric:
   interval = spread_interval(value, spread * value / spread.mean(), low=1.0)
   words = ("exp of the entropy of the eigenvalues (negative ones dropped) of exp(-CD / the references' median CD) over "
            "the samples; Vendi-like: the kernel is ours, and one shape repeated counts more than 1, as its samplings "
-           f"differ; {setting.protocol.words('cd')}; {HALF_WORDS}, relative; failed samples left out; its control is the "
-           "references' own, whatever else is said of the control")
+           f"differ; {setting.protocol.words('cd')}; {HALF_WORDS}, relative; failed samples left out; its control is "
+           "the references' own, whatever else is said of the control")
   return setting.metric("vendi_like_cd", value, interval, len(kept), floor, "higher", words)
 
 
