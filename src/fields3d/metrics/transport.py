@@ -21,6 +21,7 @@ from fields3d.metrics.clouds import checked_cloud
 
 MOST_POINTS = 2048  # of an exact distance: 32 MiB of costs, about a second; four times the points take eighty times it
 UNROLL = 8
+_WORTH_A_START = 1024  # points from which Sinkhorn's start saves more than it takes
 
 
 @dataclasses.dataclass(frozen=True)
@@ -81,7 +82,8 @@ def emd(a: np.ndarray, b: np.ndarray, convention: str = "emd") -> float:
     raise UsageFault("emd", f"an exact distance of {len(a):,} points needs {8 * len(a)**2 / 2**30:.1f} GiB and minutes",
                      f"draw {MOST_POINTS:,} points, or take sinkhorn's bounds")
   costs = _costs(a, b, EMDS[convention])
-  return _value(costs[scipy.optimize.linear_sum_assignment(costs)], EMDS[convention])
+  start = _reduced(costs, a, b, EMDS[convention]) if len(a) >= _WORTH_A_START else costs
+  return _value(costs[scipy.optimize.linear_sum_assignment(start)], EMDS[convention])
 
 
 def sinkhorn(a: np.ndarray, b: np.ndarray, regularisation: float, convention: str = "emd", *,
@@ -115,13 +117,10 @@ def sinkhorn(a: np.ndarray, b: np.ndarray, regularisation: float, convention: st
     raise UsageFault("sinkhorn", f"tolerance {tolerance}, most_iterations {most_iterations}", "give positive ones")
   kind = EMDS[convention]
   costs = _costs(a, b, kind)
-  largest = float(costs.max())
+  lanes, points, largest = _unit(a, b, costs, kind)
   if largest == 0:
     return Bounds(0.0, 0.0, 0, 0.0, True)
-  centre, scale = (a.mean(0) + b.mean(0))[None] / 2, largest ** (1 / kind.power)
-  f, g, iterations, marginal = _iterate(
-      jnp.asarray((a - centre) / scale, jnp.float32), jnp.asarray((b - centre) / scale, jnp.float32),
-      regularisation, tolerance, most_iterations, kind.power)
+  f, g, iterations, marginal = _iterate(lanes, points, regularisation, tolerance, most_iterations, kind.power)
   f, g = np.asarray(f, np.float64) * largest, np.asarray(g, np.float64) * largest
   upper = _feasible_cost(costs, f, g, regularisation * largest)
   lower = _dual_value(costs, g)
@@ -141,6 +140,27 @@ def _equal_clouds(a: np.ndarray, b: np.ndarray, convention: str) -> tuple[np.nda
 
 def _costs(a: np.ndarray, b: np.ndarray, kind: Transport) -> np.ndarray:
   return scipy.spatial.distance.cdist(a, b, "euclidean" if kind.power == 1 else "sqeuclidean")
+
+
+def _reduced(costs: np.ndarray, a: np.ndarray, b: np.ndarray, kind: Transport) -> np.ndarray:
+  """Costs less the potentials of a few rounds of Sinkhorn's iteration on a fourth of the rows.
+
+  Taking a number off each row and each column changes no matching's rank, so that the optimum stays what it was; but
+  most of it is now found among costs near zero, and the search for it is several times shorter.
+  """
+  every = len(a) // 512
+  lanes, points, largest = _unit(a, b, costs, kind)
+  _, g, _, _ = _iterate(lanes[::every], points, 0.01, 0.0, 30, kind.power)
+  costs = costs - np.asarray(g, np.float64)[None] * largest
+  costs -= costs.min(1)[:, None]
+  return costs - costs.min(0)[None]
+
+
+def _unit(a: np.ndarray, b: np.ndarray, costs: np.ndarray, kind: Transport) -> tuple[np.ndarray, np.ndarray, float]:
+  """Both clouds about the origin at the scale that makes the largest cost 1, in float32, and this cost."""
+  largest = float(costs.max())
+  centre, scale = (a.mean(0) + b.mean(0))[None] / 2, largest ** (1 / kind.power) if largest > 0 else 1.0
+  return ((a - centre) / scale).astype(np.float32), ((b - centre) / scale).astype(np.float32), largest
 
 
 def _value(costs: np.ndarray, kind: Transport) -> float:
