@@ -110,7 +110,8 @@ def entry_dataset(root: pathlib.Path, rows: Mapping[str, Sequence[Row]], batch_r
   """
   train = rows["train"]
   info = {"num_shapes": len(train), "names": [row.name for row in train], "labels": [row.label for row in train],
-          "bounds": BOUNDS, "splits": {split: len(rows.get(split, ())) for split in SPLITS}}
+          "licences": [row.licence for row in train], "bounds": BOUNDS,
+          "splits": {split: len(rows.get(split, ())) for split in SPLITS}}
   samples = cache.EntrySamples(root, [row.key for row in train])
 
   def shapes(split: str) -> Sequence[Shape]:
