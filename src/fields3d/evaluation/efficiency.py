@@ -194,10 +194,10 @@ def _facts(unit: Unit, costs: Costs, here: bool) -> dict[str, Any]:
   """Everything of a unit, as plain values; times only where the programs ran."""
   facts = {"what": unit.what, **{f"program {name}": {"calls": calls, **dataclasses.asdict(cost)}
                                  for name, (cost, calls) in costs.programs.items()}}
-  if here:
-    facts["seconds"] = [float(second) for second in unit.seconds]
+  if here and len(unit.seconds):
+    facts["quartiles"] = [float(second) for second in np.quantile(unit.seconds, [0.25, 0.5, 0.75])]
   if here and (usage := unit.usage) is not None:
-    facts |= {"first_seconds": usage.first_seconds, "quartiles": list(usage.spread), "busy_cores": usage.busy_cores,
+    facts |= {"seconds": usage.seconds.tolist(), "first_seconds": usage.first_seconds, "busy_cores": usage.busy_cores,
               "load": usage.load, "memory_method": usage.memory_method, "energy_method": usage.energy.method}
   return facts
 
