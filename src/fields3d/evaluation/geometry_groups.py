@@ -132,7 +132,7 @@ def normals(case: Case, rng: np.random.Generator) -> list[Metric]:
       "normal_cosine_signed": Measure(
           lambda d: d.signed, half_sum, "higher", f"mean cosine with its sign {near}: turned faces count against it"),
       "normals_turned": Measure(
-          lambda d: (d.signed < 0).astype(np.float64), half_sum, "lower", f"share of negative cosines {near}"),
+          lambda d: (d.signed < -1e-6).astype(np.float64), half_sum, "lower", f"share of negative cosines {near}"),
   }
   return measured(measures, case.matches, case.floor, case.sampling, case.seed, case.frame)
 
@@ -140,8 +140,8 @@ def normals(case: Case, rng: np.random.Generator) -> list[Metric]:
 def sharp_edges(case: Case, rng: np.random.Generator) -> list[Metric]:
   """The chamfer distance and F-score of points near sharp edges; None where a shape has none (F: 0, or 1 if neither).
 
-  100,000 points on each surface; one is near an edge if another within 0.004 of the truth's longest side has a normal
-  with |cos| < 0.2; F at 0.005 of that side. See `metrics.edges`.
+  100,000 points on each surface; one is near an edge if another within 0.01 of the truth's longest side has a normal
+  with |cos| < 0.1, BSP-Net's rule; F at 0.01 of that side. See `metrics.edges`.
   """
   side = float(np.ptp(case.truth.vertices[np.unique(case.truth.faces)], axis=0).max())
   radius, threshold = edges.RADIUS * side, edges.THRESHOLD * side

@@ -9,13 +9,14 @@ from typing import Annotated, Literal
 import jax
 import numpy as np
 
-from fields3d.core.config import Count, Index, Range
+from fields3d.core.config import Count, Index, Positive, Range
 from fields3d.core.errors import BadData, Diverged, UsageFault
 from fields3d.core.task import field_of, lookup
 from fields3d.core.types import Field, Mesh, Shape
 from fields3d.evaluation.aggregate import summarise
-from fields3d.evaluation.geometry import MEASURES, compare, evaluate, match
+from fields3d.evaluation.geometry import DEFAULT_GROUPS, MEASURES, check_groups, compare, evaluate, match
 from fields3d.evaluation.preview import write_previews
+from fields3d.evaluation.protocols import measure_meshes, mesh_protocol
 from fields3d.evaluation.results import Evaluation, EvaluationInput, Evaluator, Row
 from fields3d.extraction.export import export
 from fields3d.extraction.sparse import extract
@@ -31,7 +32,9 @@ def geometry(pred: str = "sdf", split: Literal["train", "val", "test"] = "train"
              iou_points: Count = 100_000, thresholds: Annotated[tuple[float, ...], Range(gt=0)] = (0.01, 0.02),
              max_shapes: Count | None = None, baseline: Literal["none", "nearest_training_shape"] = "none",
              observe: Literal["all", "left", "front", "bottom"] = "all", observations: Count = 16_384,
-             frame: Literal["normalised", "world"] = "normalised", picture: Count = 256, seed: Index = 0) -> Evaluator:
+             frame: Literal["normalised", "world"] = "normalised", picture: Count = 256, seed: Index = 0,
+             metrics: tuple[str, ...] = DEFAULT_GROUPS, max_distance: Positive | None = None,
+             protocol: str | None = None) -> Evaluator:
   """Evaluates the surfaces of a split's first shapes against their truth.
 
   Args:
@@ -45,8 +48,15 @@ def geometry(pred: str = "sdf", split: Literal["train", "val", "test"] = "train"
     observe: which half of the samples "reconstruct" sees; a half makes it completion. observations: how many samples.
     picture: pixels of a picture's side.
     seed: of every random choice; `EvaluationInput.seed` replaces it.
+    metrics: groups of metrics, of `geometry.ALL_GROUPS`; may be empty. max_distance: see `geometry.compare`.
+    protocol: a name of `protocols.MESH_PROTOCOLS`, whose figures are added, "[name]" behind theirs.
   """
   settings = dict(locals())
+  check_groups(metrics, "evals.geometry.metrics")
+  if protocol is not None:
+    mesh_protocol(protocol, "evals.geometry.protocol")
+  elif not metrics:
+    raise UsageFault("evals.geometry.metrics", "no metrics are asked for", "name a group or a protocol")
   if baseline != "none" and split == "train":
     raise UsageFault("evals.geometry.baseline", "would find each training shape itself",
                      "choose split val or test, or baseline none")
@@ -60,9 +70,16 @@ def geometry(pred: str = "sdf", split: Literal["train", "val", "test"] = "train"
     nearest = Retrieval(inputs.dataset.shapes("train"), chosen) if baseline != "none" else None
 
     def measure(truth_mesh, mesh, shape, index):
-      return compare(mesh, truth_mesh, points=points, iou_points=iou_points, thresholds=thresholds, seed=chosen,
-                     index=index, truth_inside=lambda x: np.asarray(shape.sdf(x)) < 0,
-                     frame=shape.frame if frame == "world" else None)
+      def truth_inside(x):
+        return np.asarray(shape.sdf(x)) < 0
+
+      world = frame == "world"
+      found = compare(mesh, truth_mesh, points=points, iou_points=iou_points, thresholds=thresholds, seed=chosen,
+                      index=index, truth_inside=truth_inside, frame=shape.frame if world else None, groups=metrics,
+                      max_distance=max_distance and max_distance / (shape.frame.scale if world else 1.0))
+      if protocol is not None:
+        found += measure_meshes(mesh, truth_mesh, protocol, seed=chosen, index=index, truth_inside=truth_inside)
+      return found
 
     rows = []
     for index, shape in enumerate(shapes):
