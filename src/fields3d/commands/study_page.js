@@ -6,6 +6,7 @@
 class Pair extends Viewer {
   constructor(root) {
     super(root);
+    this.camera = {...this.home = {azimuth: 35, elevation: 18, distance: 1.15}};  // corners stay inside
     this.flags.turn = !matchMedia("(prefers-reduced-motion: reduce)").matches;
     if (this.gl && this.flags.turn) this.spin();
   }

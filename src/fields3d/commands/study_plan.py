@@ -5,6 +5,7 @@ order and on which side, follows from the plan's fingerprint and the rater's num
 """
 
 import dataclasses
+import functools
 import hashlib
 import itertools
 import json
@@ -44,7 +45,7 @@ class Study:
   trials: tuple[Trial, ...]
   digests: Mapping[str, str]
 
-  @property
+  @functools.cached_property
   def fingerprint(self) -> str:
     """16 hexadecimal digits of what is compared: runs, things, seed and the files' content, not their places."""
     trials = [(t.item, t.runs, [self.digests[file] for file in t.files]) for t in self.trials]
