@@ -12,7 +12,7 @@ Expect: draws told from real chairs (1-NNA well above 50%, its control near 50%)
   fields3d evaluate runs/gaussian_codes
   fields3d train --config experiments/evaluation/gaussian_codes.py:runlocal --workdir runs/local      (seconds)
 
-Often overridden: --config.data.families=chair,mug  --config.evals.draws.emd=True  --config.evals.draws.protocol=pvd
+Often overridden: --config.data.families=chair,mug  --config.evals.draws.emd=exact  --config.evals.draws.protocol=pvd
 """
 
 from ml_collections import ConfigDict
@@ -20,13 +20,13 @@ from ml_collections import ConfigDict
 
 def get_config(arg=None):
   local = arg == "runlocal"
-  steps = 20 if local else 3000
+  steps = 20 if local else 1000
   config = ConfigDict()
   config.seed = 0
   config.num_steps = steps
   config.data = dict(
-      name="procedural", families=("chair",), num_shapes=6 if local else 48, num_val=0, num_test=4 if local else 24,
-      samples_per_shape=2000 if local else 30_000, near_variances=(0.005, 0.0005), near_fraction=0.85,
+      name="procedural", families=("chair",), num_shapes=6 if local else 36, num_val=0, num_test=4 if local else 24,
+      samples_per_shape=2000 if local else 20_000, near_variances=(0.005, 0.0005), near_fraction=0.85,
       rows=6 if local else 12, points=64 if local else 1024, seed=0)
   config.task = dict(
       name="fit_sdf", clamp=0.1, block=64 if local else 128, code_bound=None,

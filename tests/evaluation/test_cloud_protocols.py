@@ -10,6 +10,7 @@ from fields3d.evaluation.cloud_protocols import PROTOCOLS
 from fields3d.evaluation.results import bare
 from fields3d.evaluation.set_comparison import Clouds, compare_sets
 from fields3d.geometry.meshes import normalise, sample_surface
+from fields3d.metrics.annealed_matching import annealed_pairwise
 from fields3d.metrics.pairs import DISTANCES, pairwise
 
 DATA = pathlib.Path(os.environ.get("FIELDS3D_DATA", pathlib.Path(__file__).parents[2] / "../shared/data"))
@@ -27,7 +28,8 @@ def figures(found):
 def test_every_protocol_names_distances_that_exist_and_its_sources():
   for name, protocol in PROTOCOLS.items():
     assert protocol.name == name and {protocol.chamfer, protocol.emd} <= set(DISTANCES)
-    assert protocol.points == 2048 and any(".py" in source for source in protocol.sources) and "405" in protocol.published
+    assert protocol.points == 2048 and "405" in protocol.published
+    assert any(".py" in source for source in protocol.sources)
 
 
 def test_a_shift_has_the_distances_that_the_sources_define():
@@ -42,11 +44,24 @@ def test_a_shift_has_the_distances_that_the_sources_define():
 
 def test_protocols_agree_under_cd_and_differ_under_emd():
   samples, references = Clouds.whole(boxes(8, 0)), Clouds.whole(boxes(8, 1) + np.float32(0.05))
-  flow, pvd = (figures(compare_sets(samples, references, None, PROTOCOLS[name], emd=True, k=2))
+  flow, pvd = (figures(compare_sets(samples, references, None, PROTOCOLS[name], emd="exact", k=2))
                for name in ("pointflow", "pvd"))
   assert flow["mmd_cd_x1000"].value == pvd["mmd_cd_x1000"].value
   assert flow["mmd_emd_x100"].value != pytest.approx(pvd["mmd_emd_x100"].value, rel=0.5)
   assert "not divide by the points" in pvd["mmd_emd_x100"].protocol and "mean distance" in flow["mmd_emd_x100"].protocol
+
+
+def test_annealed_figures_take_the_neighbour_as_the_kernels_first_cloud():
+  x, y = boxes(5, 0), boxes(6, 1) + np.float32(0.02)
+  found = figures(compare_sets(Clouds.whole(x), Clouds.whole(y), None, PROTOCOLS["pointflow"], emd="annealed", k=2))
+  rs, rr, ss = (annealed_pairwise(a, b, "pointflow") for a, b in ((y, x), (y, y), (x, x)))
+  assert found["mmd_emd_annealed_x100"].value == pytest.approx(100 * rs.min(axis=1).mean(), rel=1e-9)
+  whole = np.block([[rr, rs], [rs.T, ss]])  # as PointFlow's knn puts it together
+  np.fill_diagonal(whole, np.inf)
+  right = (whole.argmin(axis=0) < 6) == (np.arange(11) < 6)
+  assert found["1nna_emd_annealed_percent"].value == pytest.approx(100 * right.mean())
+  assert found["1nna_emd_annealed_percent/samples"].value == pytest.approx(100 * right[6:].mean())
+  assert "mass that no level moved" in found["mmd_emd_annealed_x100"].protocol
 
 
 @pytest.fixture(scope="module")

@@ -6,10 +6,10 @@ protocol's own two. The floor is the same between two halves of B.
 
 Two folders of such files, or two NPZ or NPY files with clouds (n, p, 3): MMD, COV, 1-NNA with both one-sided
 accuracies, precision, recall, density, coverage, a Vendi-like diversity, JSD and a Frechet distance of A, the samples,
-against B, the references, by the protocol; --emd adds the EMD. Lengths are the files' own: a protocol's figures are
-comparable only in its unit (pointflow and pvd: shapes within the ball of radius 1/2, no shape rescaled by itself). The
-real control beside each figure is half of B against the other half, or, with --train, random training clouds in A's
-place; --train also tests for copies of them.
+against B, the references, by the protocol; --emd adds the exact EMD, --emd annealed the published tables'
+approximation. Lengths are the files' own: a protocol's figures are comparable only in its unit (pointflow and pvd:
+shapes within the ball of radius 1/2, no shape rescaled by itself). The real control beside each figure is half of B
+against the other half, or, with --train, random training clouds in A's place; --train also tests for copies of them.
 
 examples:
   fields3d metrics points a.ply b.ply
@@ -34,7 +34,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
   parser.add_argument("--points", type=whole(8, 10**7), metavar="N",
                       help="of each cloud, at random (default: all of two clouds; for sets the protocol's number, or "
                            "the smallest cloud's if that is less)")
-  parser.add_argument("--emd", action="store_true", help="for sets: under the exact EMD too, which is slow")
+  parser.add_argument("--emd", nargs="?", const="exact", default="none", choices=("exact", "annealed"), metavar="KIND",
+                      help="for sets: under EMD too, exact or annealed as in the published tables (slow)")
   parser.add_argument("--neighbours", type=whole(1, 1000), default=5, metavar="K",
                       help="of precision, recall, density and coverage (default %(default)s)")
 

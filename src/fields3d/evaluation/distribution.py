@@ -16,7 +16,7 @@ from fields3d.core.types import Dataset, Mesh, Shape
 from fields3d.evaluation.cloud_protocols import PROTOCOLS, CloudProtocol
 from fields3d.evaluation.results import Evaluation, EvaluationInput, Evaluator, Row
 from fields3d.evaluation.samples import LazyMeshes, choose, clouds_of, draw_meshes
-from fields3d.evaluation.set_comparison import Clouds, Comparison, Watch, compare_sets
+from fields3d.evaluation.set_comparison import Clouds, Comparison, Emd, Watch, compare_sets
 from fields3d.rendering.rasterize import render_mesh
 
 SHEET = "0000_nearest_training_shapes.png"
@@ -24,9 +24,9 @@ _COLUMNS, _LINE = 4, 13  # Pairs of a sheet's row; pixels of a line of text.
 
 
 def distribution(pred: str = "sdf", split: Literal["train", "val", "test"] = "test", num: Count | None = None,
-                 protocol: Literal[tuple(PROTOCOLS)] = "pointflow", points: Count | None = None, emd: bool = False,
-                 resolution: Count = 128, max_train: Count | None = None, k: Count = 5, pictures: Index = 16,
-                 picture: Count = 128, seed: Index = 0) -> Evaluator:
+                 protocol: Literal[tuple(PROTOCOLS)] = "pointflow", points: Count | None = None,
+                 emd: Emd = "none", resolution: Count = 128, max_train: Count | None = None, k: Count = 5,
+                 pictures: Index = 16, picture: Count = 128, seed: Index = 0) -> Evaluator:
   """Evaluates as many draws as there are held-out shapes, as sets of clouds.
 
   Needs the task's predict functions "sample" and `pred`. Draws are shared with other evaluators of the same seed and
@@ -36,7 +36,7 @@ def distribution(pred: str = "sdf", split: Literal["train", "val", "test"] = "te
     pred: the predict function that is the field. split: whose shapes are the references.
     num: how many references, at random, and draws; all of the split when None.
     protocol: of `cloud_protocols`. points: of each cloud; the protocol's own number when None.
-    emd: also under the exact EMD, whose cost grows with the cube of `points`.
+    emd: also under an EMD, see `compare_sets`; the exact one's time grows with the cube of `points`.
     resolution: grid nodes per axis of the extraction.
     max_train: training shapes that are looked at, at random; all when None.
     k: neighbours of the manifolds.
