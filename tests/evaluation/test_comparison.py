@@ -103,3 +103,18 @@ def test_figures_of_whole_sets_stand_side_by_side_without_a_test():
   assert [f.value for f in found.metrics[0].figures] == [0.6, 0.7] and found.metrics[0].figures[1].test is None
   assert any("real control differs (0.5, 0.52)" in note for note in found.notes)
   assert "No test" in comparison_table(found).footer[0]
+
+
+def test_samples_of_two_runs_are_not_pairs_and_measured_numbers_may_differ():
+  def drawn(value, words, **changes):
+    rows = [Row(f"sample {i}", "", i, "ok", (Metric("faces", value + i, None, None, 1, 0, None, "lower", "count"),))
+            for i in range(4)]
+    metric = Metric("sample/seconds", value, None, None, 5, 0, None, "lower", words)
+    return Evaluation("efficiency", [metric], rows, (), SETTINGS | changes, "sample")
+
+  a, b = drawn(1.0, "median of 5, load 0.5; on cpu"), drawn(2.0, "median of 5, load 1.25e-01; on cpu", new=1)
+  found = compare_evaluations("cost", {"a": a, "b": b})
+  assert [m.name for m in found.metrics] == ["sample/seconds"] and found.metrics[0].figures[1].test is None
+  assert any("knows the settings new" in note for note in found.notes) and any("differ in numbers" in n for n in found.notes)
+  with pytest.raises(UsageFault, match="protocols of sample/seconds differ: median of 5, load 0.5; on cpu and"):
+    compare_evaluations("cost", {"a": a, "b": drawn(2.0, "median of 5, load 0.5; on TPU v5e")})

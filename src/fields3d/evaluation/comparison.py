@@ -16,8 +16,9 @@ from fields3d.evaluation.tables import ARROWS, Line, Table
 from fields3d.metrics.paired import PairedTest, holm, paired_bootstrap
 from fields3d.metrics.statistics import RESAMPLES, bootstrap_interval
 
-# Settings that do not change what is measured; a seed is compared too, and every other setting.
-NEUTRAL = ("pred", "baseline", "max_shapes", "max_views", "picture", "pictures", "tile", "lpips_weights")
+# Settings that do not change what a metric measures, or that its protocol says; every other must be the same.
+NEUTRAL = ("pred", "baseline", "metrics", "max_shapes", "max_views", "picture", "pictures", "tile", "lpips_weights")
+PAIRED_UNITS = ("shape", "view")  # Rows of these are of the same things in every run; a run's own samples are not.
 _COUNTED = re.compile(r"; over [\d,]+ of [\d,]+ \w+, BCa bootstrap over \w+|, [\d,]+ of [\d,]+ \w+(?=\])")
 ALPHA = 0.05
 
@@ -70,9 +71,10 @@ def compare_evaluations(section: str, found: Mapping[str, Evaluation], seed: int
     UsageFault: they were not measured alike, or share no row.
   """
   labels, evaluations = tuple(found), tuple(found.values())
-  for label, evaluation in list(found.items())[1:]:
-    check_alike(section, labels[0], evaluations[0], label, evaluation)
-  rows, notes = shared_rows(section, labels, evaluations)
+  notes = [note for label, evaluation in list(found.items())[1:]
+           for note in check_alike(section, labels[0], evaluations[0], label, evaluation)]
+  rows, counted = shared_rows(section, labels, evaluations) if has_pairs(evaluations) else ([], [])
+  notes += counted
   metrics = _paired_metrics(section, labels, evaluations, rows, seed, notes)
   metrics += _set_metrics(evaluations, {m.name for m in metrics}, notes)
   if not metrics:
@@ -80,8 +82,19 @@ def compare_evaluations(section: str, found: Mapping[str, Evaluation], seed: int
   return Comparison(section, evaluations[0].unit, labels, tuple(_corrected(metrics)), tuple(notes))
 
 
-def check_alike(section: str, first: str, a: Evaluation, second: str, b: Evaluation) -> None:
+def has_pairs(evaluations: Sequence[Evaluation]) -> bool:
+  """Whether every run has rows of things that the others' rows are of too, with metrics."""
+  return all(e.unit in PAIRED_UNITS and any(row.metrics for row in e.rows) for e in evaluations)
+
+
+def check_alike(section: str, first: str, a: Evaluation, second: str, b: Evaluation) -> list[str]:
   """Whether two evaluations measure the same by the same protocol.
+
+  A setting that one of them does not know (another version made it) is noted and left to the protocols. Of figures of
+  whole sets, the numbers in protocols may differ: some say what was met while measuring.
+
+  Returns:
+    What to know of the difference.
 
   Raises:
     UsageFault: they do not; it names what differs.
@@ -93,15 +106,25 @@ def check_alike(section: str, first: str, a: Evaluation, second: str, b: Evaluat
   for what, x, y in (("evaluators", a.name, b.name), ("units", a.unit, b.unit)):
     if x != y:
       refuse(what, x, y)
-  for name in dict.fromkeys((*a.settings, *b.settings)):
-    x, y = a.settings.get(name), b.settings.get(name)
-    if name not in NEUTRAL and x != y:
-      refuse({"seed": "seeds of points", "split": "splits"}.get(name, f"settings {name}"), x, y)
+  for name in a.settings:
+    if name not in NEUTRAL and name in b.settings and a.settings[name] != b.settings[name]:
+      refuse({"seed": "seeds of points", "split": "splits"}.get(name, f"settings {name}"), a.settings[name],
+             b.settings[name])
+  unknown = sorted((set(a.settings) ^ set(b.settings)) - set(NEUTRAL))
+  notes = [f"only one of {first} and {second} knows the settings {', '.join(unknown)}"] * bool(unknown)
   ours, theirs = protocols(a), protocols(b)
   for name in ours.keys() & theirs.keys():
-    if ours[name] != theirs[name]:
+    if not has_pairs((a, b)) and ours[name] != theirs[name] and _wordless(ours[name]) == _wordless(theirs[name]):
+      notes.append(f"{name}: the protocols of {first} and {second} differ in numbers; the first's is shown")
+    elif ours[name] != theirs[name]:
       refuse(f"protocols of {name}", *("; ".join(sorted(x - y)) or "no other" for x, y in
                                        ((ours[name], theirs[name]), (theirs[name], ours[name]))))
+  return notes
+
+
+def _wordless(protocols: set[str]) -> set[str]:
+  """The protocols without their numbers."""
+  return {re.sub(r"\d[\d.,]*(e[+-]?\d+)?", "#", text) for text in protocols}
 
 
 def protocols(evaluation: Evaluation) -> dict[str, set[str]]:
@@ -228,7 +251,7 @@ def comparison_table(comparison: Comparison) -> Table:
   footer = [f"Differences are from {comparison.labels[0]}, over the {comparison.unit}s that all runs share; intervals are "
             f"95% BCa bootstrap; p by the paired studentised bootstrap of the mean difference ({RESAMPLES:,} resamples), "
             f"Holm's correction over the {tests} tests of this table."] if tests else [
-                "No test: these figures have no rows that could be paired."]
+                "No test: these are figures of whole sets, without rows of the same things that could be paired."]
   columns = ("Metric", "Run", "Value [95%]", "n", "Difference [95%]", "p", "p (Holm)", "")
   return Table(comparison.section, columns, tuple(lines), tuple(notes), (*footer, *comparison.notes))
 

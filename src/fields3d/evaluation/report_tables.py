@@ -77,7 +77,8 @@ def metric_table(metrics: Sequence[Metric], unit: str = "shape", control: str = 
            *(other.replace("_", " ").capitalize() for other in others), "n", "Seed"]
   body, group = [], None
   for name, row in rows.items():
-    kind, _, statistic = name.partition("/")
+    statistic = next((word for word in ("mean", "median") if name.endswith(f"/{word}")), "")
+    kind = name.removesuffix(f"/{statistic}")
     metric = row.get("prediction") or next(iter(row.values()))
     if kind != group:
       group = kind
