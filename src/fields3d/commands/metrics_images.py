@@ -41,8 +41,8 @@ def measure(args: argparse.Namespace) -> tuple:
     sizes = [tuple(map(int, row.label.split("x"))) for row in rows]
     named = f"{image_words(args.protocol, sizes, args.background)}, {protocol}"
     words = IMAGE_PROTOCOLS[args.protocol].words
-    found = [dataclasses.replace(m, name=m.name.replace(f"[{protocol}]", f"[{named}]"), protocol=f"{m.protocol}; {words}")
-             for m in found]
+    found = [dataclasses.replace(m, name=m.name.replace(f"[{protocol}]", f"[{named}]"),
+                                 protocol=f"{m.protocol}; {words}") for m in found]
     protocol = named
   if not args.json and len(rows) > 1:
     print_rows(rows)

@@ -43,7 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
   parser.add_argument("--metrics", type=groups, default=("surface", "iou"), metavar="GROUP,...",
                       help="which groups of metrics, or all (default surface,iou)")
   parser.add_argument("--max-distance", type=positive_float, metavar="D",
-                      help="leave points farther than D, in the frame of the distances, out of accuracy and completeness")
+                      help="leave points farther than D, in --frame, out of accuracy and completeness")
   parser.add_argument("--protocol", choices=PROTOCOLS, help="measure as a published table does")
 
 
@@ -83,7 +83,8 @@ def measure(args: argparse.Namespace) -> tuple:
   if args.protocol:
     frame = protocol_frame(truth, mesh_protocol(args.protocol))
     found = measure_meshes(prediction, truth, args.protocol, seed=args.seed)
-    return f"{title} [{args.protocol}]", found, warnings, {"protocol": args.protocol, "frame": dataclasses.asdict(frame)}
+    record = {"protocol": args.protocol, "frame": dataclasses.asdict(frame)}
+    return f"{title} [{args.protocol}]", found, warnings, record
   truth, frame = normalise(truth, margin=1.0)
   prediction = Mesh((prediction.vertices - frame.offset) / frame.scale, prediction.faces)
   world = args.frame == "world"

@@ -38,7 +38,7 @@ def read_voxels(path: str | os.PathLike, threshold: float = 0.5) -> np.ndarray:
   if suffix == ".npz":
     arrays = read_npz(path, max_bytes=8 * MAX_SIDE**3)
     if len(arrays) != 1 and "voxels" not in arrays:
-      raise BadData(path, f"holds the arrays {', '.join(sorted(arrays)) or 'none'}", "give one array, or call it voxels")
+      raise BadData(path, f"holds the arrays {', '.join(sorted(arrays)) or 'none'}", "give one, or call it voxels")
     return _occupied(path, arrays["voxels"] if "voxels" in arrays else next(iter(arrays.values())), threshold)
   raise UsageFault(path, "is not a file of voxels", f"give one of {' '.join(SUFFIXES)}")
 

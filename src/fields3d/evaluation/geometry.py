@@ -29,7 +29,8 @@ from fields3d.geometry.distance import inside
 from fields3d.geometry.meshes import sample_surface
 from fields3d.metrics.statistics import percentile_interval, resampled_means
 
-__all__ = ["ALL_GROUPS", "DEFAULT_GROUPS", "MEASURES", "Direction", "Matches", "Measure", "compare", "evaluate", "match"]
+__all__ = ["ALL_GROUPS", "DEFAULT_GROUPS", "MEASURES", "Direction", "Matches", "Measure", "compare", "evaluate",
+           "match"]
 
 DEFAULT_GROUPS = ("surface", "iou")
 ALL_GROUPS = (*DEFAULT_GROUPS, *GROUPS)

@@ -52,64 +52,79 @@ class ImageProtocol:
   sources: tuple[str, ...]
 
 
-def _chamfer_squared(d):
-  return 1000 * d.distance**2
+def _thousand_squares(direction):
+  return 1000 * direction.distance**2
 
+
+_SQUARED = "1000 x (mean squared distance prediction to truth + truth to prediction)"
 
 MESH_PROTOCOLS: Mapping[str, MeshProtocol] = {
     "deepsdf": MeshProtocol(
-        "diagonal", 1.0, 30_000,
-        {"chamfer": Measure(_chamfer_squared, total, "lower", "1000 x (mean squared distance prediction to truth + truth "
-                            "to prediction)", power=2)},
-        "ShapeNetCore v2's unit, in which a shape's box has diagonal 1 (the un-normalised frame of the evaluation)",
-        ("facebookresearch/DeepSDF deep_sdf/metrics/chamfer.py: compute_trimesh_chamfer (30,000 samples, np.square, the "
-         "two means summed, points / scale - offset)", "x 1000: Park et al. 2019, tables 2 to 4 (from memory)",
-         "the unit: fwilliams/point-cloud-utils issue 53, whose model's corners span 0.999")),
+        unit="diagonal", length=1.0, points=30_000,
+        measures={"chamfer": Measure(_thousand_squares, total, "lower", _SQUARED, power=2)},
+        frame="ShapeNetCore v2's unit, in which a shape's box has diagonal 1 (the un-normalised frame of the evaluation)",
+        sources=(
+            "facebookresearch/DeepSDF deep_sdf/metrics/chamfer.py: compute_trimesh_chamfer (30,000 samples, np.square, "
+            "the two means summed, points / scale - offset)",
+            "x 1000: Park et al. 2019, tables 2 to 4 (from memory)",
+            "the unit: fwilliams/point-cloud-utils issue 53, whose model's corners span 0.999")),
     "occnet": MeshProtocol(
-        "side", 1.0, 100_000,
-        {"chamfer_l1": Measure(lambda d: 10 * d.distance, half_sum, "lower", "(mean distance prediction to truth + truth "
-                               "to prediction) / 2, not squared, in tenths of the longest side", power=1),
-         "normal_consistency": Measure(lambda d: d.cosine, half_sum, "higher", "mean |cosine| of the normals of nearest "
-                                       "neighbours, averaged over both ways")},
-        "the truth's box centred, its longest side 1",
-        ("autonomousvision/occupancy_networks im2mesh/eval.py: MeshEvaluator.eval_pointcloud (chamfer-L1, normals)",
-         "eval_meshes.py: MeshEvaluator(n_points=100000)", "occupancy_networks issue 23: the longest side of the box is 1",
-         "a tenth of that side as the unit of Chamfer-L1, and the cube of side 1.1 for IoU: Mescheder et al. 2019, "
-         "section 4 and supplement (from memory)"), iou=(100_000, 0.55)),
+        unit="side", length=1.0, points=100_000, iou=(100_000, 0.55),
+        measures={
+            "chamfer_l1": Measure(
+                lambda d: 10 * d.distance, half_sum, "lower", "(mean distance prediction to truth + truth to prediction) "
+                "/ 2, not squared, in tenths of the longest side", power=1),
+            "normal_consistency": Measure(
+                lambda d: d.cosine, half_sum, "higher",
+                "mean |cosine| of the normals of nearest neighbours, averaged over both ways")},
+        frame="the truth's box centred, its longest side 1",
+        sources=(
+            "autonomousvision/occupancy_networks im2mesh/eval.py: MeshEvaluator.eval_pointcloud (chamfer-L1, normals)",
+            "eval_meshes.py: MeshEvaluator(n_points=100000)",
+            "occupancy_networks issue 23: the longest side of the box is 1",
+            "a tenth of that side as the unit of Chamfer-L1, and the cube of side 1.1 for IoU: Mescheder et al. 2019, "
+            "section 4 and supplement (from memory)")),
     "vecset": MeshProtocol(
-        "side", 2.0, 100_000,
-        {"chamfer": Measure(distance, total, "lower", "mean distance prediction to truth + truth to prediction, not "
-                            "squared", power=1),
-         "f_score@0.02": Measure(lambda d: (d.distance < 0.02).astype(np.float64), harmonic, "higher", "harmonic mean of "
-                                 "precision and recall at 0.02")},
-        "the truth's box centred, its longest side from -1 to 1",
-        ("1zb/3DShape2VecSet eval.py: main (m.sample(100000), gt_to_gen_chamfer + gen_to_gt_chamfer, th = 0.02)",
-         "the frame: 1zb/3DILG issue 5, \"points are scaled to [-1, 1]\" (the scale's formula is not published)",
-         "IoU there is of the network at the data set's own points; here of the meshes, uniform in that cube"),
-        iou=(100_000, 1.0)),
+        unit="side", length=2.0, points=100_000, iou=(100_000, 1.0),
+        measures={
+            "chamfer": Measure(
+                distance, total, "lower", "mean distance prediction to truth + truth to prediction, not squared", power=1),
+            "f_score@0.02": Measure(
+                lambda d: (d.distance < 0.02).astype(np.float64), harmonic, "higher",
+                "harmonic mean of precision and recall at 0.02")},
+        frame="the truth's box centred, its longest side from -1 to 1",
+        sources=(
+            "1zb/3DShape2VecSet eval.py: main (m.sample(100000), gt_to_gen_chamfer + gen_to_gt_chamfer, th = 0.02)",
+            "the frame: 1zb/3DILG issue 5, \"points are scaled to [-1, 1]\" (the scale's formula is not published)",
+            "IoU there is of the network at the data set's own points; here of the meshes, uniform in that cube")),
     "get3d": MeshProtocol(
-        "side", 1.0, 2048,
-        {"chamfer": Measure(_chamfer_squared, total, "lower", "1000 x (mean squared distance prediction to truth + truth "
-                            "to prediction); the table's MMD is the mean over truths of the least of it", power=2)},
-        "each mesh about the files' origin, its own box's longest side 1",
-        ("nv-tlabs/GET3D evaluation_scripts/compute_cd.py: sample_point_with_mesh_name (2,048 points, vertices / longest "
-         "side, not centred), chamfer_distance", "NVIDIAGameWorks/kaolin metrics/pointcloud.py: chamfer_distance (squared, "
-         "means summed)", "evaluation_scripts/compute_cov_mmd.py: get_score (x 1000)",
-         "its cars are sampled from the outer surface only (sample_surface.py); here from all of it"),
-        centred=False, own_unit=True),
+        unit="side", length=1.0, points=2048, centred=False, own_unit=True,
+        measures={"chamfer": Measure(
+            _thousand_squares, total, "lower",
+            f"{_SQUARED}; the table's MMD is the mean over truths of the least of it", power=2)},
+        frame="each mesh about the files' origin, its own box's longest side 1",
+        sources=(
+            "nv-tlabs/GET3D evaluation_scripts/compute_cd.py: sample_point_with_mesh_name (2,048 points, vertices / "
+            "longest side, not centred), chamfer_distance",
+            "NVIDIAGameWorks/kaolin metrics/pointcloud.py: chamfer_distance (squared, means summed)",
+            "evaluation_scripts/compute_cov_mmd.py: get_score (x 1000)",
+            "its cars are sampled from the outer surface only (sample_surface.py); here from all of it")),
 }
+
+_FILES = "jaxnerf/eval.py: main (the mean over images of compute_psnr); of floats there, of the files' 8 bits here"
 
 IMAGE_PROTOCOLS: Mapping[str, ImageProtocol] = {
     "nerf_synthetic": ImageProtocol(
-        (800, 800), "white", 200, "800 x 800, all 200 test views, on white, sRGB; the mean over views of PSNR, each from its "
-        "own mean squared error; SSIM as jaxnerf's; LPIPS here is AlexNet's, most tables print VGG's",
-        ("google-research/jaxnerf nerf/datasets.py: Blender._load_renderings (white_bkgd)",
-         "jaxnerf/eval.py: main (the mean over images of compute_psnr); of floats there, of the files' 8 bits here")),
+        size=(800, 800), background="white", views=200,
+        words="800 x 800, all 200 test views, on white, sRGB; the mean over views of PSNR, each from its own mean squared "
+        "error; SSIM as jaxnerf's; LPIPS here is AlexNet's, most tables print VGG's",
+        sources=("google-research/jaxnerf nerf/datasets.py: Blender._load_renderings (white_bkgd)", _FILES)),
     "llff": ImageProtocol(
-        (1008, 756), "none", None, "1008 x 756 (photographs at a quarter of their size), every 8th photograph from the "
-        "first held out, opaque, sRGB; the mean over views of PSNR; LPIPS here is AlexNet's, most tables print VGG's",
-        ("google-research/jaxnerf nerf/datasets.py: LLFF._load_renderings (images_4, arange(n)[::llffhold], llffhold 8)",
-         "jaxnerf/eval.py: main (the mean over images of compute_psnr); of floats there, of the files' 8 bits here")),
+        size=(1008, 756), background="none", views=None,
+        words="1008 x 756 (photographs at a quarter of their size), every 8th photograph from the first held out, opaque, "
+        "sRGB; the mean over views of PSNR; LPIPS here is AlexNet's, most tables print VGG's",
+        sources=("google-research/jaxnerf nerf/datasets.py: LLFF._load_renderings (images_4, arange(n)[::llffhold])",
+                 _FILES)),
 }
 
 
@@ -189,7 +204,7 @@ def _iou(prediction: Mesh | None, truth_inside: Callable, protocol: MeshProtocol
   ratio = np.divide(means[:, 0], means[:, 1], out=np.ones(len(means)), where=means[:, 1] > 0)
   low, high = percentile_interval(ratio)
   value = float(both.sum() / either.sum()) if either.any() else 1.0
-  return Metric("volumetric_iou", value, low, high, points, seed, 1.0, "higher", f"volume in both over volume in either, "
+  return Metric("volumetric_iou", value, low, high, points, seed, 1.0, "higher", "volume in both over volume in either, "
                 f"{points:,} points uniform in the cube of half side {half:g}; {protocol.frame}")
 
 

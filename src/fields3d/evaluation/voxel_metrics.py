@@ -1,4 +1,4 @@
-"""Metrics between two occupancy grids, exact, with their protocol; no voxel is sampled, so there is no floor to state."""
+"""Metrics between two occupancy grids, exact, with their protocol; no voxel is sampled, so there is no floor."""
 
 import numpy as np
 
@@ -28,8 +28,9 @@ def compare_voxels(prediction: np.ndarray, truth: np.ndarray, unit: float = 1.0,
              truth, seed)]
   found = surface_distances(prediction, truth)
   forward, backward = (np.zeros(0), np.zeros(0)) if found is None else (unit * found.forward, unit * found.backward)
-  for name, power, words in (("chamfer_sum_squared", 2, "mean squared distance prediction to truth + truth to prediction"),
-                             ("chamfer_mean_unsquared", 1, "(mean distance prediction to truth + truth to prediction) / 2")):
+  for name, power, words in (
+      ("chamfer_sum_squared", 2, "mean squared distance prediction to truth + truth to prediction"),
+      ("chamfer_mean_unsquared", 1, "(mean distance prediction to truth + truth to prediction) / 2")):
     share = 1.0 if power == 2 else 0.5
     value = low = high = None
     if found is not None:
@@ -37,12 +38,13 @@ def compare_voxels(prediction: np.ndarray, truth: np.ndarray, unit: float = 1.0,
       rng = np.random.default_rng((seed, 1))
       low, high = percentile_interval(share * sum(resampled_means(d[:, None]**power, rng)[:, 0]
                                                   for d in (forward, backward)))
-    out.append(Metric(f"surface_voxel_{name}", value, low, high, min(len(forward), len(backward)), seed, None, "lower",
-                      f"{words}, between the centres of surface voxels, in units of a {unit_name}; interval over voxels"))
+    out.append(Metric(f"surface_voxel_{name}", value, low, high, min(len(forward), len(backward)), seed, None,
+                      "lower", f"{words}, between the centres of surface voxels, in units of a {unit_name}; interval "
+                      "over voxels"))
   largest = max(forward.max(), backward.max()) if found is not None else None
   out.append(Metric("surface_voxel_hausdorff", None if largest is None else float(largest), None, None,
-                    min(len(forward), len(backward)), seed, None, "lower", "largest distance to a nearest surface voxel, "
-                    f"either way, in units of a {unit_name}"))
+                    min(len(forward), len(backward)), seed, None, "lower", "largest distance to a nearest surface "
+                    f"voxel, either way, in units of a {unit_name}"))
   return out
 
 

@@ -11,7 +11,7 @@ released code (v1.8): 10 x 10 silhouettes of 256 x 256 pixels, orthographic; one
 features, how many, their weights (moments 1, Fourier 2, circularity 2, eccentricity 1) and their quantisation to 8 bits
 (256 times the value, Fourier 512 times, at most 255). What differs: the centre of a silhouette (here its centroid; the
 code's is its box's centre, which moves when the picture turns), the ten dodecahedra (theirs are files that we do not
-have), the moments (the code takes MPEG-7's ART in the place of the paper's Zernike moments), the shape's frame (here its
+have), the moments (the code takes MPEG-7's ART in place of the paper's Zernike moments), the shape's frame (here its
 box's centre, and its farthest vertex at the picture's rim), the contour of a silhouette in several parts (here of its
 largest part; theirs thickens it until it hangs together), the count of edge pixels in circularity, and the sampling of
 pixels by OpenGL.
@@ -34,8 +34,8 @@ from fields3d.core.types import Mesh
 SIZE, FIELDS, ORDER, DESCRIPTORS = 256, 10, 10, 10
 WEIGHTS = np.concatenate([np.ones(35), np.full(DESCRIPTORS, 2.0), [2.0, 1.0]])
 PROTOCOL = (f"LFD-like, not the published LFD: {FIELDS} light fields of 10 silhouettes of {SIZE}^2 pixels, Zernike "
-            f"moments to order {ORDER}, {DESCRIPTORS} Fourier descriptors, circularity, eccentricity, 8 bits; least over "
-            "pairs of light fields and 60 turns; every shape in its own frame, so that turns and scale do not count")
+            f"moments to order {ORDER}, {DESCRIPTORS} Fourier descriptors, circularity, eccentricity, 8 bits; least of "
+            "all pairs of light fields and 60 turns; every shape in its own frame: turns and scale do not count")
 _CHUNK = 2**20  # spans of triangles held at a time
 
 
