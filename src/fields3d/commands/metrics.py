@@ -22,7 +22,7 @@ HELP = "measure meshes, images and other files against others"
 # Each kind is the module commands/metrics_<kind>.py with HELP, add_arguments(parser), whose arguments include
 # "prediction" and "truth", and measure(args) -> (title, metrics, warnings, {what else the JSON holds}). Their heavy
 # imports stand inside `measure`, so that help stays immediate.
-KINDS = ("mesh", "points", "images", "quality", "voxels")
+KINDS = ("mesh", "points", "images", "quality", "voxels", "renders")
 
 
 class ShowProtocols(argparse.Action):
