@@ -54,7 +54,7 @@ def test_only_shared_shapes_with_a_value_in_every_run_count():
   a = evaluation([1.0, 2.0, 3.0, 5.0], names=["p", "q", "r", "s"])
   b = evaluation([None, 4.0, 2.0, 6.0, 9.0], names=["p", "q", "r", "s", "t"])
   found = compare_evaluations("test", {"a": a, "b": b})
-  assert found.metrics[0].n == 3 and found.metrics[0].figures[1].test.difference == pytest.approx(2 / 3)
+  assert found.metrics[0].figures[0].n == 3 and found.metrics[0].figures[1].test.difference == pytest.approx(2 / 3)
   assert any("no value in 1 of b" in note for note in found.notes)
   assert any("4 shapes are shared" in note for note in found.notes)
 
@@ -89,7 +89,7 @@ def test_views_are_paired_whatever_their_number_but_not_across_protocols():
     return Evaluation("views", summarise_images(rows, words, 0), rows, (), {"split": "test", "max_views": n}, "view")
 
   found = compare_evaluations("test", {"a": viewed(5, "mic test, white, 5 of 9 views"), "b": viewed(9, "mic test, white")})
-  assert found.metrics[0].n == 5 and found.metrics[0].figures[1].test.difference == 0
+  assert found.metrics[0].figures[1].n == 5 and found.metrics[0].figures[1].test.difference == 0
   with pytest.raises(UsageFault, match="protocols of psnr differ: .mic test, white.* and .mic test, black"):
     compare_evaluations("test", {"a": viewed(5, "mic test, white"), "b": viewed(5, "mic test, black")})
 

@@ -29,17 +29,17 @@ class Figure:
   value: float | None
   low: float | None
   high: float | None
+  n: int
   test: PairedTest | None = None
   p_holm: float | None = None
 
 
 @dataclasses.dataclass(frozen=True)
 class Compared:
-  """One metric of all runs. n: pairs. paired: whether it is of rows that the runs share, else as each run found it."""
+  """One metric of all runs. paired: whether it is of rows that the runs share, else as each run found it."""
   name: str
   better: str
   protocol: str
-  n: int
   paired: bool
   figures: tuple[Figure, ...]
 
@@ -198,10 +198,10 @@ def _paired_metrics(section: str, labels: Sequence[str], evaluations: Sequence[E
     if not whole.any():
       continue
     values, better = values[whole], next(together[0][name].better for together in by_row if name in together[0])
-    figures = tuple(Figure(float(column.mean()), *(bootstrap_interval(column, seed=seed) or (None, None)),
+    figures = tuple(Figure(float(column.mean()), *(bootstrap_interval(column, seed=seed) or (None, None)), len(values),
                            paired_bootstrap(values[:, 0], column, seed) if k else None)
                     for k, column in enumerate(values.T))
-    out.append(Compared(name, better, "; ".join(sorted(known.get(name, ()))), len(values), True, figures))
+    out.append(Compared(name, better, "; ".join(sorted(known.get(name, ()))), True, figures))
   return out
 
 
@@ -221,8 +221,8 @@ def _set_metrics(evaluations: Sequence[Evaluation], paired: set[str], notes: lis
     if len({m.floor for m in own}) > 1:
       notes.append(f"{name}: its {evaluations[0].control} differs ({', '.join(number(m.floor) for m in own)}): were the "
                    "runs measured on the same data?")
-    out.append(Compared(name, metric.better, metric.protocol, metric.n, False,
-                        tuple(Figure(m.value, m.low, m.high) for m in own)))
+    out.append(Compared(name, metric.better, metric.protocol, False,
+                        tuple(Figure(m.value, m.low, m.high, m.n) for m in own)))
   return out
 
 
@@ -234,26 +234,29 @@ def _corrected(metrics: Sequence[Compared]) -> list[Compared]:
 
 
 def comparison_table(comparison: Comparison) -> Table:
-  """A table with a line for each metric and run."""
+  """A table with a line for each metric and run; without columns of tests where there are none."""
+  tests = sum(f.test is not None and f.test.p is not None for m in comparison.metrics for f in m.figures)
+  columns = ("Metric", "Run", "Value [95%]", "n", *("Difference [95%]", "p", "p (Holm)", "") * bool(tests))
   notes: dict[str, int] = {}
   lines = []
   for metric in comparison.metrics:
     mark = notes.setdefault(metric.protocol, len(notes) + 1)
     for k, (label, figure) in enumerate(zip(comparison.labels, metric.figures)):
-      test = figure.test
-      cells = [label, f"{number(figure.value)} {_range(figure.low, figure.high)}".strip(), f"{metric.n:,}"]
-      cells += ["", "", "", ""] if test is None else [
-          f"{number(test.difference)} {_range(test.low, test.high)}".strip(), _p(test.p), _p(figure.p_holm),
-          verdict(metric, figure)]
+      cells = [label, f"{number(figure.value)} {_range(figure.low, figure.high)}".strip(), f"{figure.n:,}"]
+      cells += _test_cells(metric, figure) * bool(tests)
       lines.append(Line(f"{metric.name} {ARROWS[metric.better]}" if k == 0 else "", (mark,) if k == 0 else (),
                         tuple(cells)))
-  tests = sum(f.test is not None and f.test.p is not None for m in comparison.metrics for f in m.figures)
-  footer = [f"Differences are from {comparison.labels[0]}, over the {comparison.unit}s that all runs share; intervals are "
-            f"95% BCa bootstrap; p by the paired studentised bootstrap of the mean difference ({RESAMPLES:,} resamples), "
-            f"Holm's correction over the {tests} tests of this table."] if tests else [
-                "No test: these are figures of whole sets, without rows of the same things that could be paired."]
-  columns = ("Metric", "Run", "Value [95%]", "n", "Difference [95%]", "p", "p (Holm)", "")
-  return Table(comparison.section, columns, tuple(lines), tuple(notes), (*footer, *comparison.notes))
+  said = (f"Differences are from {comparison.labels[0]}, over the {comparison.unit}s that all runs share; intervals are "
+          f"95% BCa bootstrap; p by the paired studentised bootstrap of the mean difference ({RESAMPLES:,} resamples), "
+          f"Holm's correction over the {tests} tests of this table.") if tests else (
+              "No test: these are figures of whole sets, without rows of the same things that could be paired.")
+  return Table(comparison.section, columns, tuple(lines), tuple(notes), (said, *comparison.notes))
+
+
+def _test_cells(metric: Compared, figure: Figure) -> list[str]:
+  test = figure.test
+  return [""] * 4 if test is None else [f"{number(test.difference)} {_range(test.low, test.high)}".strip(), _p(test.p),
+                                        _p(figure.p_holm), verdict(metric, figure)]
 
 
 def verdict(metric: Compared, figure: Figure) -> str:
