@@ -12,6 +12,7 @@ from fields3d.metrics.sets import (
     cov,
     directions,
     half_replicates,
+    halves,
     jsd,
     jsd_replicates,
     mmd,
@@ -184,3 +185,8 @@ def test_sliced_quantiles_are_a_sliced_wasserstein_distance():
   assert np.sum((features[0] - features[1])**2) == pytest.approx(np.mean(slow), rel=1e-12)
   with pytest.raises(UsageFault, match="8 parts"):
     sliced_quantiles(np.zeros((1, 7, 3)))
+
+
+def test_halves_take_no_shape_twice():
+  for i, j in halves(9, 6, 20, 0):
+    assert len(set(i.tolist())) == 4 and len(set(j.tolist())) == 3 and max(i) < 9 and max(j) < 6
