@@ -81,7 +81,7 @@ def render_page(workdir: pathlib.Path, step: int, evaluations: Mapping[str, Eval
       policy="default-src 'none'; img-src data:; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; "
              f"script-src {csp_hash(viewer)} {csp_hash(curves_js)}",
       title=html.escape(workdir.resolve().name), style=style, summary=_summary(step, evaluations, environment),
-      command=html.escape(command), warnings=_warnings(warned), cards="".join(map(cards, evaluations.values())),
+      command=html.escape(command), warnings=_warnings(warned), cards=cards(evaluations),
       gallery=gallery, curves=curve_table(quality) + _curves([s.name for s in series]),
       tables="".join(_tables(section, e) for section, e in evaluations.items()),
       record=_record(config, environment, evaluations, curves.notes),

@@ -47,12 +47,21 @@ def interval(metric: Metric) -> str:
   return "" if metric.low is None else f"[{number(metric.low)}, {number(metric.high)}]"
 
 
-def cards(evaluation: Evaluation) -> str:
-  """The headline figures of the prediction, or its first few where none is known."""
+def headlines(evaluation: Evaluation) -> list[tuple[str, Metric]]:
+  """(title, metric) of the headline figures of the prediction that an evaluation has."""
   own = [m for m in evaluation.metrics if m.subject == "prediction"]
-  found = [(title, m) for key, title in HEADLINES.items() for m in own if bare(m.name) in (key, f"{key}/mean")]
-  found = found or [(bare(m.name), m) for m in own if not m.name.endswith("/median")][:_NUM_CARDS]
-  return f'<div class="cards">{"".join(_card(title, m, evaluation) for title, m in found)}</div>' if found else ""
+  return [(title, m) for key, title in HEADLINES.items() for m in own if bare(m.name) in (key, f"{key}/mean")]
+
+
+def cards(evaluations: Mapping[str, Evaluation]) -> str:
+  """The headline figures of each section, or its first few where none is known; the former sections first."""
+  out = []
+  for section, e in sorted(evaluations.items(), key=lambda item: not headlines(item[1])):
+    first = [(bare(m.name), m) for m in e.metrics if m.subject == "prediction" and not m.name.endswith("/median")]
+    shown = "".join(_card(title, m, e) for title, m in headlines(e) or first[:_NUM_CARDS])
+    title = f"<h3>{html.escape(section)}</h3>" if len(evaluations) > 1 else ""
+    out += [f'{title}<div class="cards"{" style=margin-top:0" * bool(title)}>{shown}</div>'] * bool(shown)
+  return "".join(out)
 
 
 def _card(title: str, metric: Metric, evaluation: Evaluation) -> str:
@@ -60,7 +69,7 @@ def _card(title: str, metric: Metric, evaluation: Evaluation) -> str:
   if rest == "floor" and metric.better == "higher":
     rest = "ceiling"
   unit = {"shape": "points", "view": "view"}.get(evaluation.unit, evaluation.unit)
-  unit = f"{evaluation.unit}s" if "/" in metric.name else unit
+  unit = f"{evaluation.unit}{'s' * (metric.n != 1)}" if "/" in metric.name else unit
   beside = "" if metric.floor is None else f"{html.escape(rest)} {number(metric.floor)} · "
   return (f'<div class="card"><h3>{html.escape(title)}</h3><div class="value">{number(metric.value)}</div>'
           f"<p>95% {interval(metric) or 'interval: none'}</p>"
