@@ -56,7 +56,7 @@ def test_one_sided_means_from_the_first_to_the_second():
   assert chamfer(b, a, "chamfer_one_sided_squared") == 2
 
 
-@pytest.mark.parametrize(("p", "q"), [(33, 33), (1, 1), (1, 40), (50, 17), (16, 16)])
+@pytest.mark.parametrize(("p", "q"), [(33, 33), (1, 1), (1, 40), (50, 17), (16, 16), (520, 3)])
 def test_batched_neighbours_agree_with_a_float64_loop(p, q):
   a, b = clouds(3, p), clouds(3, q, seed=1)
   forward, backward = nearest_squared(a, b)

@@ -21,6 +21,7 @@ from fields3d.metrics.clouds import checked_cloud
 
 MOST_POINTS = 2048  # of an exact distance: 32 MiB of costs, about a second; four times the points take eighty times it
 UNROLL = 8
+LANES = 128  # points at a time, on a CPU: XLA leaves so small a loop to one thread, and others have theirs
 _WORTH_A_START = 1024  # points from which Sinkhorn's start saves more than it takes
 
 
@@ -200,6 +201,14 @@ def _soft_transform(a: jax.Array, b: jax.Array, g: jax.Array, epsilon: jax.Array
   short = -len(b) % UNROLL
   rows = jnp.pad(jnp.concatenate([b, g[:, None]], axis=1), ((0, short), (0, 0)), constant_values=((0, 0), (0, 0)))
   rows = rows.at[len(b):, 3].set(-1e9)  # filled up with points that nothing reaches
+  if len(a) > LANES and jax.default_backend() == "cpu":
+    parts = jnp.pad(a, ((0, -len(a) % LANES), (0, 0)), mode="edge").reshape(-1, LANES, 3)
+    return jax.lax.map(lambda part: _softest(part, rows, epsilon, power, len(b)), parts).reshape(-1)[:len(a)]
+  return _softest(a, rows, epsilon, power, len(b))
+
+
+def _softest(a: jax.Array, rows: jax.Array, epsilon: jax.Array, power: int, count: int) -> jax.Array:
+  """The transform of points (p, 3) by rows (q, 4) of points and their potentials, `count` of them real."""
   lanes = a.T
 
   def slack(row):  # cost - g
@@ -222,7 +231,7 @@ def _soft_transform(a: jax.Array, b: jax.Array, g: jax.Array, epsilon: jax.Array
   def add(i, total):
     return total + sum(jnp.exp((lowest - slack(row)) / epsilon) for row in some(i))
 
-  return lowest - epsilon * jnp.log(jax.lax.fori_loop(0, turns, add, jnp.zeros(len(a))) / len(b))
+  return lowest - epsilon * jnp.log(jax.lax.fori_loop(0, turns, add, jnp.zeros(len(a))) / count)
 
 
 def _feasible_cost(costs: np.ndarray, f: np.ndarray, g: np.ndarray, epsilon: float) -> float:
