@@ -52,8 +52,8 @@ def run(tmp_path, monkeypatch):
                               dataset=dataset)
 
   monkeypatch.setattr(manifest, "steps", lambda directory: list(STEPS))
-  monkeypatch.setattr(rundir, "open_steps", lambda workdir, wanted: (opened(step) for step in wanted))
-  monkeypatch.setattr(rundir, "open_run", lambda workdir, step=None: opened(step or STEPS[-1]))
+  monkeypatch.setattr(rundir, "open_steps", lambda workdir, wanted, overrides=(): (opened(step) for step in wanted))
+  monkeypatch.setattr(rundir, "open_run", lambda workdir, step=None, overrides=(): opened(step or STEPS[-1]))
   return workdir
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import trimesh
 
-from fields3d.commands import main, rundir
+from fields3d.commands import experiment, main, rundir
 from fields3d.core.errors import BadData
 from fields3d.core.strict_json import read
 from fields3d.core.types import Dataset, Mesh, Shape
@@ -36,7 +36,7 @@ def run(tmp_path, monkeypatch):
   shapes = [ball("good", 0.5), ball("none", 0.4)]
   dataset = Dataset({"bounds": [[-1.0] * 3, [1.0] * 3]}, lambda *_: {}, lambda split: shapes)
   opened = argparse.Namespace(workdir=workdir, config=config, step=7, predict=predict, dataset=dataset)
-  monkeypatch.setattr(rundir, "open_run", lambda workdir, step=None: opened)
+  monkeypatch.setattr(rundir, "open_run", lambda workdir, step=None, overrides=(): opened)
   return opened
 
 
@@ -61,6 +61,19 @@ def test_the_record_says_how_to_repeat_it(run):
   assert found["settings"]["seed"] == 5 and found["settings"]["resolution"] == 24
   assert {m["seed"] for m in found["metrics"]} == {5} and all(m["protocol"] for m in found["metrics"])
   assert [row["status"] == "ok" for row in found["rows"]] == [True, False]
+
+
+def test_a_run_is_measured_with_other_settings_and_the_record_says_so(run, monkeypatch):
+  config = {"config": {**run.config, "data": {"name": "spheres"}, "task": {"name": "fit"}}}
+  (run.workdir / "config.json").write_text(json.dumps(config))
+  monkeypatch.setattr(experiment, "check_arguments", lambda *_: None)
+  opened = []
+  monkeypatch.setattr(rundir, "open_run", lambda workdir, step, overrides: opened.append(overrides) or run)
+  flag = "--config.evals.train.resolution=16"
+  assert main.main(["evaluate", str(run.workdir), flag]) == 0
+  record = read(run.workdir / "eval" / "7.json")
+  assert record["evaluations"]["train"]["settings"]["resolution"] == 16 and record["command"].endswith(flag)
+  assert opened == [[("evals.train.resolution", "16")]]
 
 
 def test_the_same_seed_gives_the_same_record(run):

@@ -4,4 +4,4 @@ COMMANDS = ("train", "evaluate", "compare", "study", "sample", "extract", "rende
             "metrics", "doctor", "completion")
 
 # Those that take --config.a.b=VALUE; they find the pairs (path, text) in `args.overrides`.
-WITH_OVERRIDES = ("train",)
+WITH_OVERRIDES = ("train", "evaluate")

@@ -12,11 +12,15 @@ for the same checkpoint is kept. --only none measures nothing and writes tables 
 seconds of training: eval/curve.json. Evaluators that have measured this checkpoint before, with the same settings and
 seed, are not run again.
 
+--config.a.b=VALUE measures the run with another setting than it was trained with, of an evaluator or of anything that the
+state does not depend on, such as how finely rays are marched; the command says so in every table.
+
 examples:
   fields3d evaluate runs/quickstart
   fields3d evaluate runs/quickstart --step 2000 --seed 1
   fields3d evaluate runs/quickstart --only test
   fields3d evaluate runs/mic --curve 20
+  fields3d evaluate runs/mic --config.task.renderer.refine=4 --config.evals.at200.max_views=20
 """
 
 import argparse
@@ -52,9 +56,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-  from fields3d.commands.experiment import read_run_config
+  from fields3d.commands.experiment import apply_overrides, read_run_config
   from fields3d.evaluation.records import read_record, record_path
   config = read_run_config(args.workdir)["config"]
+  config = apply_overrides(config, args.overrides) if args.overrides else config
   sections = config.get("evals")
   if not sections:
     raise UsageFault(args.workdir, "its config names no evaluators (evals is empty)",
@@ -97,7 +102,7 @@ def _curve(args: argparse.Namespace, sections: Mapping) -> None:
   from fields3d.commands.curve import measure_curve, print_curve
   from fields3d.core import strict_json
   from fields3d.evaluation.report_views import CURVE_FILE
-  record = measure_curve(args.workdir, sections, args.curve, args.seed)
+  record = measure_curve(args.workdir, sections, args.curve, args.seed, args.overrides)
   (args.workdir / CURVE_FILE).parent.mkdir(exist_ok=True)
   strict_json.write(args.workdir / CURVE_FILE, record | {"command": _command(args)})
   print_curve(record)
@@ -108,6 +113,8 @@ def _outdated(args: argparse.Namespace, sections: Mapping, wanted: Sequence[str]
   from fields3d.evaluation.records import read_record, record_path
   from fields3d.training.manifest import steps
   step = args.step if args.step is not None else max(steps(args.workdir / "checkpoints"), default=None)
+  if any(not path.startswith("evals.") for path, _ in args.overrides):
+    return list(wanted)
   if step is None or not record_path(args.workdir, step).is_file():
     return list(wanted)
   record = read_record(record_path(args.workdir, step))
@@ -159,7 +166,7 @@ def _measure(args: argparse.Namespace, sections: Mapping, wanted: Sequence[str])
   from fields3d.evaluation.records import Record, provenance, record_path, write_record
   from fields3d.training.logging import environment
   evaluators = {name: build(EVALUATORS, sections[name], f"evals.{name}") for name in wanted}
-  opened = open_run(args.workdir, args.step)
+  opened = open_run(args.workdir, args.step, args.overrides)
   place = {key: value for key, value in environment().items() if key != "command"}
   made, path = provenance(_command(args), place), record_path(args.workdir, opened.step)
   checkpoint, found, faults = checkpoint_digest(args.workdir, opened.step), {}, {}
@@ -227,7 +234,7 @@ def _command(args: argparse.Namespace) -> str:
   for name in ("step", "seed", "only", "curve"):
     value = getattr(args, name)
     words += [f"--{name}", ",".join(value) if name == "only" else str(value)] if value is not None else []
-  return shlex.join(words)
+  return shlex.join(words + [f"--config.{path}={text}" for path, text in args.overrides])
 
 
 def _finish(args: argparse.Namespace, config: Mapping, record, wanted: Sequence[str]) -> None:
