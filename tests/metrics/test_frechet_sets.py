@@ -17,7 +17,7 @@ def test_the_curve_ends_at_the_whole_sets_and_falls_towards_the_truth():
   curves = [size_curve(draw(rng, 100), draw(rng, 80, 0.5), seed=i) for i in range(60)]
   a, b = draw(rng, 40), draw(rng, 30)
   assert size_curve(a, b).whole == pytest.approx(frechet_of_sets(a, b), rel=1e-12)
-  assert curves[0].sizes[0] == (50, 40) and curves[0].sizes[-1] == (100, 80)
+  assert curves[0].sizes[0] == (40, 32) and curves[0].sizes[-1] == (100, 80)
   truth = 6 * 0.25
   values, infinite = np.mean([c.values for c in curves], 0), np.array([c.infinite for c in curves])
   assert values[0] > values[-1] > truth + 0.05
@@ -27,19 +27,19 @@ def test_the_curve_ends_at_the_whole_sets_and_falls_towards_the_truth():
 
 def test_intervals_cover_the_expected_distance_and_the_limit():
   rng, n, truth = np.random.default_rng(1), 100, 6 * 0.25
-  expected = np.mean([frechet_of_sets(draw(rng, n), draw(rng, n, 0.5)) for _ in range(400)])
+  expected = np.mean([frechet_of_sets(draw(rng, n), draw(rng, n, 0.5)) for _ in range(300)])
   covered = np.zeros(2)
-  for trial in range(80):
+  for trial in range(60):
     found = estimate(draw(rng, n), draw(rng, n, 0.5), shares=(0.6, 1.0), seed=trial)
     covered += [low <= value <= high for value, (low, high) in
                 ((expected, found.whole), (truth, found.infinite))]
-  assert np.all(covered >= 0.85 * 80)
+  assert np.all(covered >= 0.85 * 60)
 
 
 def test_groups_stay_together_and_few_of_them_give_no_interval():
   rng = np.random.default_rng(2)
   a, b, groups = draw(rng, 60), draw(rng, 60), np.repeat(np.arange(10), 6)
-  assert size_curve(a, b, groups, groups, shares=(0.25, 1.0)).sizes[0] in ((12, 12), (18, 18))
+  assert size_curve(a, b, groups, groups, shares=(0.25, 1.0)).sizes[0] == (12, 12)
   assert estimate(a, b, groups, groups).whole is None and estimate(a, b).whole is not None
   with pytest.raises(UsageFault, match="more images"):
     size_curve(a[:2], b[:2])

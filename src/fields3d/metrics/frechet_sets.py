@@ -18,7 +18,8 @@ from fields3d.core.errors import UsageFault
 from fields3d.metrics.frechet import frechet_of_sets
 from fields3d.metrics.statistics import Interval
 
-SHARES = (0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
+SHARES = (0.4, 0.6, 0.8, 1.0)
+REPEATS = 3
 BLOCKS = 10
 
 
@@ -52,20 +53,24 @@ def size_curve(a: np.ndarray, b: np.ndarray, groups_a: np.ndarray | None = None,
 
   Args:
     a (n, d), b (m, d): features. groups_a (n,), groups_b (m,): labels of what is drawn together.
-    shares: rising, the last 1; a smaller part is within a larger one.
+    shares: rising, the last 1; the smaller ones' values are means over `REPEATS` random parts.
 
   Raises:
     UsageFault: the least share of a set is under two features.
   """
-  order_a, order_b = (_Order(len(x), g, np.random.default_rng((seed, k))) for k, (x, g) in
-                      enumerate(((a, groups_a), (b, groups_b))))
+  orders = [[_Order(len(x), g, np.random.default_rng((seed, k, repeat))) for k, (x, g) in
+             enumerate(((a, groups_a), (b, groups_b)))] for repeat in range(REPEATS)]
   sizes, values = [], []
   for share in shares:
-    part_a, part_b = order_a.part(share), order_b.part(share)
-    if min(len(part_a), len(part_b)) < 2:
-      raise UsageFault("Frechet distance", f"{len(part_a)} and {len(part_b)} images in a part", "give more images")
-    sizes.append((len(part_a), len(part_b)))
-    values.append(frechet_of_sets(a[part_a], b[part_b]))
+    found, lengths = [], []
+    for order_a, order_b in orders if share < 1 else orders[:1]:
+      part_a, part_b = order_a.part(share), order_b.part(share)
+      if min(len(part_a), len(part_b)) < 2:
+        raise UsageFault("Frechet distance", f"{len(part_a)} and {len(part_b)} images in a part", "give more images")
+      found.append(frechet_of_sets(a[part_a], b[part_b]))
+      lengths.append((len(part_a), len(part_b)))
+    sizes.append(tuple(round(x) for x in np.mean(lengths, axis=0)))
+    values.append(float(np.mean(found)))
   inverse = np.array([(1 / n + 1 / m) / 2 for n, m in sizes])
   line = np.stack([np.ones(len(inverse)), inverse / inverse[-1]], 1)
   infinite = np.linalg.lstsq(line, np.array(values))[0][0] if len(values) > 1 else values[0]
