@@ -4,13 +4,12 @@ import csv
 
 import numpy as np
 import pytest
-from scipy.stats import binomtest
 from solids_of_cells import box, cells, joined, turned
 
 from fields3d.core.types import Mesh
 from fields3d.data.meshes import parse_mesh
 from fields3d.data.packs import read_pack
-from fields3d.metrics.quality import CHECKS, census, wilson_interval
+from fields3d.metrics.quality import CHECKS, census
 
 
 def without(mesh, count):
@@ -54,12 +53,6 @@ def test_volumes_and_counts_are_those_of_the_cells():
   assert found.volume == pytest.approx(3) and found.area == pytest.approx(14)
   assert (found.faces, found.components, found.boundary_edges) == (28, 1, 0)
   assert census(FAN).edge_manifold is False and census(FAN, crossings=False).self_intersecting is None
-
-
-@pytest.mark.parametrize("count, n", [(0, 1), (0, 12), (3, 12), (12, 12), (481, 700)])
-def test_wilson_intervals_are_scipys(count, n):
-  want = binomtest(count, n).proportion_ci(0.95, method="wilson")
-  assert wilson_interval(count, n) == pytest.approx((want.low, want.high), rel=1e-12, abs=1e-15)
 
 
 @pytest.mark.parametrize("pack, models", [("furniture", 40), ("lowpoly", 120)])

@@ -4,7 +4,13 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from fields3d.metrics.statistics import block_means, bootstrap_interval, percentile_interval, resampled_means
+from fields3d.metrics.statistics import (
+  block_means,
+  bootstrap_interval,
+  percentile_interval,
+  resampled_means,
+  wilson_interval,
+)
 
 
 @pytest.mark.parametrize(("statistic", "tolerance"), [(np.mean, 0.01), (np.median, 0.05)])
@@ -60,3 +66,9 @@ def test_resampling_blocks_has_the_variance_of_resampling_points():
   assert replicates.std(0) == pytest.approx(expected, rel=4 / np.sqrt(2 * 256))  # 4 sigma of a variance of 256 blocks.
   low, high = percentile_interval(replicates[:, 0])
   assert high - low == pytest.approx(2 * 1.96 * expected[0], rel=0.2)
+
+
+@pytest.mark.parametrize("count, n", [(0, 1), (0, 12), (3, 12), (12, 12), (50, 50), (481, 700)])
+def test_wilson_intervals_are_scipys(count, n):
+  theirs = scipy.stats.binomtest(count, n).proportion_ci(method="wilson")
+  assert wilson_interval(count, n) == pytest.approx(tuple(theirs), rel=1e-12, abs=1e-15)

@@ -117,13 +117,14 @@ def _results(folder: pathlib.Path, chosen: int, as_json: bool) -> int:
 
   from fields3d.commands.results_table import print_table
   from fields3d.commands.study_plan import as_choices, read_choices, read_study
-  from fields3d.evaluation.preference import analyse, wilson
+  from fields3d.evaluation.preference import analyse
+  from fields3d.metrics.statistics import wilson_interval
   study = read_study(folder, check=False)
   found, warnings = read_choices(folder, study)
   preference = analyse(as_choices(study, found), study.labels, chosen, folder)
   sides = [choice for choice in found.values() if choice != "tie"]
   left = sides.count("left"), len(sides)
-  beside = {"left": left[0], "of": left[1], "interval": wilson(*left) if left[1] else None}
+  beside = {"left": left[0], "of": left[1], "interval": wilson_interval(*left)}
   if as_json:
     print(json.dumps({"study": study.fingerprint, "question": study.question, "seed": chosen, **preference.to_json(),
                       "left_side": beside, "warnings": warnings}, indent=2, allow_nan=False))

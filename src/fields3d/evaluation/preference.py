@@ -10,10 +10,10 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from scipy.special import expit, ndtri
+from scipy.special import expit
 
 from fields3d.core.errors import BadData
-from fields3d.metrics.statistics import Interval, percentile_interval
+from fields3d.metrics.statistics import Interval, percentile_interval, wilson_interval
 
 RESAMPLES = 2000
 MOST_UNBOUNDED = 0.025  # Of resamples; with more there is no 95% interval.
@@ -66,21 +66,6 @@ class Preference:
   def to_json(self) -> dict[str, Any]:
     """As plain values."""
     return dataclasses.asdict(self)
-
-
-def wilson(successes: float, n: int, confidence: float = 0.95) -> Interval:
-  """Wilson's score interval of a share. Halves (ties) are allowed, and make it conservative.
-
-  Source: Wilson 1927; Brown, Cai & DasGupta 2001, equation 4.
-
-  >>> [round(end, 4) for end in wilson(8, 10)]
-  [0.4902, 0.9433]
-  """
-  z = float(ndtri((1 + confidence) / 2))
-  share = successes / n
-  centre = (share + z * z / (2 * n)) / (1 + z * z / n)
-  half = z / (1 + z * z / n) * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
-  return max(0.0, centre - half), min(1.0, centre + half)
 
 
 def strongly_connected(wins: np.ndarray) -> np.ndarray:
@@ -196,7 +181,7 @@ def _share(choices: Sequence[Choice], wins: np.ndarray, by_rater: np.ndarray | N
   if by_rater is not None:
     games = by_rater[:, i, j] + by_rater[:, j, i]
     interval = percentile_interval(by_rater[games > 0, i, j] / games[games > 0])
-  return Share(labels[i], labels[j], n, ties, wins[i, j] / n, *wilson(wins[i, j], n), interval)
+  return Share(labels[i], labels[j], n, ties, wins[i, j] / n, *wilson_interval(wins[i, j], n), interval)
 
 
 def _strengths(choices: Sequence[Choice], wins: np.ndarray, by_rater: np.ndarray | None, labels: Sequence[str],

@@ -16,9 +16,9 @@ from fields3d.evaluation.results import Evaluation, EvaluationInput, Evaluator, 
 from fields3d.evaluation.samples import LazyMeshes, draw_meshes, reference_meshes
 from fields3d.extraction.sparse import extract
 from fields3d.metrics.printability import ANGLE, printability
-from fields3d.metrics.quality import CHECKS, Census, census, wilson_interval
+from fields3d.metrics.quality import CHECKS, Census, census
 from fields3d.metrics.stability import TOLERANCE, stability
-from fields3d.metrics.statistics import bootstrap_interval
+from fields3d.metrics.statistics import bootstrap_interval, wilson_interval
 
 Facts = Mapping[str, Any]
 

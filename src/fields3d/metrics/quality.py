@@ -4,16 +4,12 @@ Everything is exact for one mesh, but for self-intersections (see `geometry.self
 """
 
 import dataclasses
-import math
 from collections.abc import Callable, Mapping
-
-from scipy.special import ndtri
 
 from fields3d.core.types import Mesh
 from fields3d.geometry import topology
 from fields3d.geometry.meshes import inspect_mesh
 from fields3d.geometry.repair import inside_out
-from fields3d.metrics.statistics import Interval
 
 
 @dataclasses.dataclass(frozen=True)
@@ -94,19 +90,3 @@ CHECKS: Mapping[str, Check] = {
     "degenerate": Check(lambda c: c.degenerate > 0, False, "a face has no area"),
     "duplicate": Check(lambda c: c.duplicate > 0, False, "two faces have the same corners"),
 }
-
-
-def wilson_interval(count: int, n: int, confidence: float = 0.95) -> Interval | None:
-  """The score interval of a share: count of n independent trials. None for no trial.
-
-  Source: Wilson 1927, "Probable inference, the law of succession, and statistical inference".
-
-  >>> [round(end, 4) for end in wilson_interval(0, 10)], wilson_interval(10, 10)[1]
-  ([0.0, 0.2775], 1.0)
-  """
-  if n == 0:
-    return None
-  z2, p = float(ndtri((1 + confidence) / 2)) ** 2, count / n
-  middle, half = p + z2 / (2 * n), math.sqrt(z2 * (p * (1 - p) / n + z2 / (4 * n**2)))
-  low, high = (middle - half) / (1 + z2 / n), (middle + half) / (1 + z2 / n)
-  return (0.0 if count == 0 else low, 1.0 if count == n else high)

@@ -18,10 +18,9 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 import scipy.spatial
-from scipy.special import ndtri
 
 from fields3d.core.errors import UsageFault
-from fields3d.metrics.statistics import Interval
+from fields3d.metrics.statistics import Interval, wilson_interval
 
 GRID = 28  # JSD's nodes per axis.
 HALVES = 200
@@ -172,10 +171,7 @@ def share_interval(share: float, n: int, replicates: np.ndarray | None, confiden
     return None
   independent = share * (1 - share) / n
   effect = max(1.0, float(np.var(replicates, ddof=1)) / independent) if independent > 0 else 1.0
-  z, count = float(ndtri((1 + confidence) / 2)), n / effect
-  middle = (share + z**2 / (2 * count)) / (1 + z**2 / count)
-  reach = z / (1 + z**2 / count) * np.sqrt(share * (1 - share) / count + z**2 / (4 * count**2))
-  return float(max(middle - reach, 0.0)) if share > 0 else 0.0, float(min(middle + reach, 1.0)) if share < 1 else 1.0
+  return wilson_interval(share * n / effect, n / effect, confidence)
 
 
 @functools.cache

@@ -1,4 +1,4 @@
-"""Intervals: the bias-corrected and accelerated bootstrap over shapes, and the block bootstrap over a shape's points.
+"""Intervals: the BCa bootstrap over shapes, the block bootstrap over a shape's points, Wilson's for shares.
 
 Over shapes the resampled unit is the shape: the interval says how the figure would vary with other shapes of the
 same kind. Over the points of one shape it says how it would vary with other points of the same two surfaces.
@@ -82,3 +82,20 @@ def percentile_interval(replicates: np.ndarray, confidence: float = 0.95) -> Int
   """
   low, high = np.quantile(replicates, [(1 - confidence) / 2, (1 + confidence) / 2])
   return float(low), float(high)
+
+
+def wilson_interval(successes: float, n: float, confidence: float = 0.95) -> Interval | None:
+  """The score interval of a share of n independent trials; None for no trial. Ties may count as halves (conservative).
+
+  Source: Wilson 1927, "Probable inference, the law of succession, and statistical inference"; Brown, Cai & DasGupta 2001,
+  equation 4.
+
+  >>> [round(end, 4) for end in wilson_interval(0, 10)], wilson_interval(10, 10)[1]
+  ([0.0, 0.2775], 1.0)
+  """
+  if n == 0:
+    return None
+  z2, share = float(ndtri((1 + confidence) / 2)) ** 2, successes / n
+  middle, reach = share + z2 / (2 * n), np.sqrt(z2 * (share * (1 - share) / n + z2 / (4 * n**2)))
+  low, high = (middle - reach) / (1 + z2 / n), (middle + reach) / (1 + z2 / n)
+  return (0.0 if share == 0 else float(low), 1.0 if share == 1 else float(high))
