@@ -69,3 +69,8 @@ def test_every_file_says_what_it_is_and_no_name_is_a_drawer():
     assert path.stem not in {"utils", "helpers", "common", "misc"}, path
     if text := path.read_text().strip():
       assert ast.get_docstring(ast.parse(text)) or path.name == "version.py", f"{path.relative_to(ROOT)} has no docstring"
+
+
+def test_no_two_test_files_have_one_name():
+  names = [path.name for path in pathlib.Path(__file__).parent.rglob("test_*.py")]
+  assert sorted(names) == sorted(set(names))  # pytest imports them by name alone

@@ -25,9 +25,9 @@ def get_config(arg=None):
   config.seed = 0
   config.num_steps = steps
   config.data = dict(
-      name="procedural", families=("chair",), num_shapes=6 if local else 36, num_val=0, num_test=4 if local else 24,
+      name="procedural", families=("chair",), num_shapes=8 if local else 36, num_val=0, num_test=4 if local else 24,
       samples_per_shape=2000 if local else 20_000, near_variances=(0.005, 0.0005), near_fraction=0.85,
-      rows=6 if local else 12, points=64 if local else 1024, seed=0)
+      rows=8 if local else 12, points=64 if local else 1024, seed=0)
   config.task = dict(
       name="fit_sdf", clamp=0.1, block=64 if local else 128, code_bound=None,
       field=dict(name="deepsdf", width=32 if local else 128, depth=6, skip=3, code_dim=16 if local else 32, dropout=0.0,
