@@ -25,7 +25,7 @@ from fields3d.training.optim import OPTIMISERS, Optimiser
 SETTINGS = {"train": LoopSettings}
 # What may differ between a run and its continuation: it changes how long or how closely a run is watched, not its path.
 NEUTRAL = ("num_steps", "evals", "task.reconstruct", "train.log_every", "train.checkpoint_every", "train.keep", "train.keep_every",
-           "train.max_skips", "train.max_rollbacks", "extract_resolution")
+           "train.prefetch", "train.max_skips", "train.max_rollbacks", "extract_resolution")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -28,7 +28,7 @@ from fields3d.training.checkpoint import Checkpoints
 from fields3d.training.guard import Guard
 from fields3d.training.logging import RunLog
 from fields3d.training.optim import Optimiser
-from fields3d.training.prefetch import Prefetch
+from fields3d.training.prefetch import Idle, Prefetch
 from fields3d.training.step import init_state, make_step
 
 
@@ -37,7 +37,8 @@ class LoopSettings:
   """The section `train` of a config: periods, guards, devices.
 
   log_every, checkpoint_every: steps. keep: newest checkpoints kept; every keep_every-th step is kept for good.
-  accumulate: microbatches a step. model_parallel: devices on the model axis; the rest share the batch.
+  accumulate: microbatches a step. prefetch: threads of the host that make batches ahead.
+  model_parallel: devices on the model axis; the rest share the batch.
   The guards are explained in `training.guard`.
   """
   log_every: Count = 50
@@ -45,6 +46,7 @@ class LoopSettings:
   keep: Count = 3
   keep_every: Count | None = None
   accumulate: Count = 1
+  prefetch: Count = 1
   model_parallel: Count = 1
   max_skips: Index = 10
   spike_factor: Annotated[float, Range(gt=1)] | None = None
@@ -100,6 +102,7 @@ class Loop:
     self.pending, self.sums, self.counts = collections.deque(), collections.Counter(), collections.Counter()
     self.step = self.offset = self.rollbacks = 0
     self.saved_step = -1
+    self.idle = Idle()
     self.checkpoints = Checkpoints(workdir / "checkpoints", settings.keep, settings.keep_every)
     self.state = None
 
@@ -125,7 +128,8 @@ class Loop:
 
   def _advance(self, stop: Callable[[int], bool]) -> bool:
     """Steps from here to the next rollback or to the end; returns whether there is more to do."""
-    with Prefetch(self._make_batch, self.step + self.offset) as batches:
+    self.idle.start()
+    with Prefetch(self._make_batch, self.step + self.offset, self.settings.prefetch) as batches:
       while True:
         stopping = stop(self.step)
         boundary = stopping or self.step == self.num_steps or self.step % self.settings.checkpoint_every == 0
@@ -140,9 +144,13 @@ class Loop:
           return False
         if boundary:
           self._save()
-        self.state, metrics = self.step_fn(self.state, batches.next())
+        self.state, metrics = self.step_fn(self.state, self.idle.take(batches, self._busy))
         self.step += 1
         self.pending.append((self.step, metrics))
+
+  def _busy(self) -> bool:
+    """Whether the device still works on the step given to it last."""
+    return bool(self.pending) and not self.pending[-1][1]["loss"].is_ready()
 
   def _make_batch(self, position: int) -> dict[str, jax.Array]:
     local = self.dataset.batch(position, jax.process_index(), jax.process_count())
@@ -164,7 +172,11 @@ class Loop:
           self.counts[name] += 1
       if step % self.settings.log_every == 0 or step == self.num_steps:
         means = {name: self.sums[name] / count for name, count in self.counts.items()}
-        self.log.scalars(step, {**means, "skipped": self.guard.total_skipped, "rollbacks": self.rollbacks})
+        share, warn = self.idle.read()
+        self.log.scalars(step, {**means, "skipped": self.guard.total_skipped, "rollbacks": self.rollbacks, "idle": share})
+        if warn:
+          self.log.note(f"the device waits for batches {share:.0%} of the time: raise --config.train.prefetch (now "
+                        f"{self.settings.prefetch}), or make batches cheaper")
         self.sums.clear(), self.counts.clear()
     return None
 
