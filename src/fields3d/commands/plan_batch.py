@@ -1,0 +1,82 @@
+"""What a dataset's batches look like, from its section of the config alone: nothing is read, drawn or rendered."""
+
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import numpy as np
+
+from fields3d.core.errors import UsageFault, nearest
+from fields3d.core.types import Dataset, no_views
+from fields3d.data import DATASETS
+from fields3d.data.rays import PixelDraws
+from fields3d.data.rendered import FAR, NEAR
+
+Spec = dict[str, jax.ShapeDtypeStruct]
+
+
+def _array(*shape: int, dtype=np.float32) -> jax.ShapeDtypeStruct:
+  return jax.ShapeDtypeStruct(shape, dtype)
+
+
+def _distances(data: Mapping, count: int | None, full: bool) -> tuple[dict[str, Any], Spec]:
+  """Batches of signed distances; `full`: with normals and colours, as procedural shapes have them."""
+  rows, points = data["rows"], data["points"]
+  spec = {"shape": _array(rows, dtype=np.int32), "x": _array(rows, points, 3), "sdf": _array(rows, points)}
+  if full:
+    spec |= {"normals": _array(rows, points, 3), "colors": _array(rows, points, 3)}
+  return {"num_shapes": count, "bounds": [[-1.0] * 3, [1.0] * 3]}, spec
+
+
+def _rays(data: Mapping, count: int | None, facts: Mapping) -> tuple[dict[str, Any], Spec]:
+  """Batches of rays; `facts`: what is known of the scene."""
+  draws = data["draws"] if isinstance(data["draws"], PixelDraws) else PixelDraws(**data["draws"])
+  rows, rays = draws.pixels, draws.supersample**2
+  spec = {name: _array(rows, rays, 3) for name in ("origins", "directions", "viewdirs")}
+  spec |= {name: _array(rows, rays) for name in ("radii", "near", "far")}
+  spec |= {"view": _array(rows, rays, dtype=np.int32), "rgb": _array(rows, 3), "alpha": _array(rows)}
+  half = facts.get("half", 1.0)
+  info = {"num_views": count, "near": facts.get("near", 0.2), "far": facts.get("far", 1e3), "ndc": None,
+          "unbounded": facts.get("unbounded", False), "bounds": ((-half,) * 3, (half,) * 3), "opaque": facts.get("opaque", False),
+          "background": "none", "protocol": {}, "num_shapes": 1}
+  return info, spec | ({"depth": _array(rows)} if facts.get("depth") else {})
+
+
+_OBJECT = {"near": 2.0, "far": 6.0, "half": 1.5}
+_OUTDOORS = {"unbounded": True, "opaque": True, "half": 8.0}
+# dataset -> (section with its defaults, count) -> (facts, batch). A dataset without a line here is made and asked.
+SPECS: dict[str, Callable] = {
+    "procedural": lambda data, count: _distances(data, data["num_shapes"], full=True),
+    "meshes": lambda data, count: _distances(data, count, full=False),
+    "pack": lambda data, count: _distances(data, count, full=False),
+    "deepsdf": lambda data, count: _distances(data, count, full=False),
+    "prepared": lambda data, count: _distances(data, count, full=False),
+    "rendered": lambda data, count: _rays(data, data["views"], {"near": NEAR, "far": FAR, "depth": True}),
+    "blender": lambda data, count: _rays(data, count, _OBJECT),
+    "transforms": lambda data, count: _rays(data, count, _OUTDOORS),
+    "colmap": lambda data, count: _rays(data, count, _OUTDOORS),
+    "llff": lambda data, count: _rays(data, count, _OUTDOORS),
+}
+ASSUMED = {"deepsdf": 3281, "colmap": 161, "blender": 100, "transforms": 100, "llff": 20, "meshes": 1000, "pack": 1000,
+           "prepared": 1000}
+
+
+def planned_dataset(data: Mapping, count: int | None = None) -> tuple[Dataset, Spec, str]:
+  """A dataset that knows its facts and no data, its batch's arrays, and what was assumed in words.
+
+  Args:
+    data: the section `data` of a checked config.
+    count: training shapes, or photographs; by default what the config says, else `ASSUMED`.
+
+  Raises:
+    UsageFault: a dataset that has no specification.
+  """
+  name = data["name"]
+  if name not in SPECS:
+    raise UsageFault("--config.data.name", f"no plan is made of {name!r}", nearest(name, SPECS))
+  defaults = {p.name: p.default for p in inspect.signature(DATASETS[name]).parameters.values()}
+  given = count or ASSUMED.get(name)
+  info, spec = SPECS[name]({**defaults, **data}, given)
+  said = "" if count or name not in ASSUMED else f"{given} training {'photographs' if 'rgb' in spec else 'shapes'} (--count)"
+  return Dataset(info, None, None, no_views), spec, said
