@@ -54,6 +54,19 @@ def frozen_and_refreshed() -> Task:
   return Task(init, {"student": loss}, {}, refresh)
 
 
+def tables() -> Task:
+  """One group with a table (2, 2, 8) that the sharding rules cut, read by the rows that x falls on."""
+  def init(key):
+    return {"model": {"table": jax.random.normal(key, (2, 2, 8)), "w": jnp.ones(())}}, {}
+
+  def loss(params, extra, batch, key, step):
+    rows = (jnp.abs(batch["x"][:, 0]) * 7).astype(jnp.int32)
+    read = params["model"]["table"][:, :, rows].sum((0, 1)) * params["model"]["w"]
+    return jnp.mean((read - batch["y"][:, 0]) ** 2), {}
+
+  return Task(init, {"model": loss})
+
+
 def line_data(rows: int = 8, poison: tuple[int, ...] = ()) -> Dataset:
   """Points of y = 3 x - 1; batches at the positions in `poison` hold a NaN."""
   def batch(position, shard=0, num_shards=1):

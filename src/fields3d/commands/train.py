@@ -3,12 +3,17 @@
 Everything goes into the run directory: config.json, environment.json, checkpoints/, metrics.jsonl, tb/. SIGTERM or
 Ctrl-C saves and exits with 75. `--config.a.b=v` overrides any setting of the config or argument of its factories.
 
+Several processes train one run when each is started with the same command and JAX_COORDINATOR_ADDRESS (host:port of
+process 0), JAX_NUM_PROCESSES and JAX_PROCESS_ID set, or with --distributed auto under SLURM, Open MPI, GKE or on a TPU
+pod; they share the run directory. When one dies, all end within two minutes with its name and exit 75.
+
 examples:
   fields3d train --config experiments/deepsdf/quickstart.py --workdir runs/quickstart
   fields3d train --config experiments/deepsdf/quickstart.py:runlocal --workdir runs/local --config.num_steps=20
 """
 
 import argparse
+import contextlib
 import json
 import os
 import pathlib
@@ -22,49 +27,68 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
   parser.add_argument("--config", required=True, metavar="FILE[:ARG]", help="Python file with get_config(arg=None)")
   parser.add_argument("--workdir", required=True, type=pathlib.Path, metavar="DIR", help="the run directory")
   parser.add_argument("--allow-nonfinite", action="store_true", help="resume even from a checkpoint that holds NaN or Inf")
+  parser.add_argument("--distributed", choices=("auto", "off"), metavar="auto|off",
+                      help="auto: find the other processes as jax does (SLURM, TPU pod, GKE); off: one process; "
+                           "otherwise as JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES and JAX_PROCESS_ID say")
   parser.add_argument("--dry-run", action="store_true", help="check the config, print it and stop")
 
 
 def run(args: argparse.Namespace) -> int:
-  from fields3d.commands.experiment import (
-    apply_overrides,
-    build_dataset,
-    build_optimisers,
-    build_task,
-    check_same_run,
-    read_config,
-    read_run_config,
-  )
+  from fields3d.commands.experiment import apply_overrides, read_config
   config = json.loads(json.dumps(apply_overrides(read_config(args.config), args.overrides)))  # tuples as lists
   if args.dry_run:
     print(json.dumps(config, indent=2))
     return 0
+  from fields3d.training.distributed import session
+  with session(args.distributed):
+    return _train(args, config)
+
+
+def _train(args: argparse.Namespace, config: dict) -> int:
+  """Everything after the processes have found each other; process 0 alone writes config.json and the logs."""
+  from fields3d.commands.experiment import (
+    build_dataset,
+    build_optimisers,
+    build_task,
+    check_same_run,
+    read_run_config,
+  )
+  from fields3d.training.distributed import agree
+  from fields3d.training.lock import locked
   workdir = args.workdir
   if (workdir / "config.json").exists():
     for change in check_same_run(read_run_config(workdir)["config"], config, workdir):
-      print(f"changed since the run began: {change}")
+      _say(f"changed since the run began: {change}")
   _use_compilation_cache()
   dataset = build_dataset(config)
   task, optimisers = build_task(config, dataset), build_optimisers(config)
   record = {"config": config, "source": args.config, "overrides": [f"{k}={v}" for k, v in args.overrides]}
-  workdir.mkdir(parents=True, exist_ok=True)
-  strict_json.write(workdir / "config.json", record)
-  state = make_loop(config, workdir, dataset, task, optimisers, args.allow_nonfinite).run()
-  print(f"trained {int(state.step)} steps; the run is in {workdir}\nnext: fields3d evaluate {workdir}")
+  with contextlib.ExitStack() as stack:
+    def claim():
+      workdir.mkdir(parents=True, exist_ok=True)
+      stack.enter_context(locked(workdir))
+      strict_json.write(workdir / "config.json", record)
+    agree(claim)
+    state = make_loop(config, workdir, dataset, task, optimisers, args.allow_nonfinite).run()
+  _say(f"trained {int(state.step)} steps; the run is in {workdir}\nnext: fields3d evaluate {workdir}")
   return 0
+
+
+def _say(line: str) -> None:
+  import jax
+  if jax.process_index() == 0:
+    print(line)
 
 
 def make_loop(config: dict, workdir: pathlib.Path, dataset, task, optimisers, allow_nonfinite: bool):
   """The training loop of a checked config, and what a new run directory says of its machine."""
-  import jax
-
   from fields3d.commands.experiment import build_settings
+  from fields3d.training.distributed import agree
   from fields3d.training.logging import RunLog, write_environment
   from fields3d.training.loop import Loop
   from fields3d.training.transfer import restore_partial
 
-  if jax.process_index() == 0:
-    write_environment(workdir)
+  agree(lambda: write_environment(workdir))
   log = RunLog(workdir, config["num_steps"])
 
   def transfer(params):
