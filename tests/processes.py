@@ -31,22 +31,27 @@ def batch(position, shard=0, num_shards=1):
   say(position=position, of=num_shards, rows=[row.tobytes().hex() for row in made["x"]])
   time.sleep(told.get("pause", 0))
   return made
+def build(settings):
+  return Loop(toys.tables() if told.get("tables") else toys.regression(noise=0.1), dataclasses.replace(data, batch=batch),
+              {{"model": adam(0.05, ema=0.9)}}, seed=3, num_steps=told["steps"], workdir=workdir,
+              log=RunLog(workdir, told["steps"]), settings=LoopSettings(**settings))
+def tell_state(loop, name):
+  for number, leaf in enumerate(jax.tree.leaves(loop.state)):
+    leaf = jax.random.key_data(leaf) if jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key) else leaf
+    for shard in leaf.addressable_shards:
+      index = [part.indices(size)[:2] for part, size in zip(shard.index, leaf.shape)]
+      say(name=name, leaf=number, index=index, shape=leaf.shape, dtype=str(leaf.dtype),
+          content=np.asarray(shard.data).tobytes().hex())
 try:
   with session():
-    loop = Loop(toys.tables() if told.get("tables") else toys.regression(noise=0.1), dataclasses.replace(data, batch=batch),
-                {{"model": adam(0.05, ema=0.9)}}, seed=3, num_steps=told["steps"], workdir=workdir,
-                log=RunLog(workdir, told["steps"]), settings=LoopSettings(**told["settings"]))
-    if told.get("restore"):
+    for parallel in told.get("restore", ()):
+      loop = build({{**told["settings"], "model_parallel": parallel}})
       assert loop._restore()
-      say(step=loop.step)
-    else:
+      tell_state(loop, f"{{jax.process_count()}} processes, mesh {{tuple(loop.mesh.shape.values())}}")
+    if not told.get("restore"):
+      loop = build(told["settings"])
       say(done=int(loop.run().step))
-    leaves = [jax.random.key_data(a) if jax.dtypes.issubdtype(a.dtype, jax.dtypes.prng_key) else a
-              for a in jax.tree.leaves(loop.state)]
-    for number, leaf in enumerate(leaves):
-      for shard in leaf.addressable_shards:
-        index = [list(part.indices(size))[:2] for part, size in zip(shard.index, leaf.shape)]
-        say(leaf=number, index=index, content=np.asarray(shard.data).tobytes().hex())
+      tell_state(loop, "trained")
 except Fault as fault:
   print(f"fields3d: {{fault}}", file=sys.stderr, flush=True)
   sys.exit(fault.exit_code)
