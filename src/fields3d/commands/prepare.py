@@ -12,9 +12,17 @@ examples:
   fields3d prepare models/ --out prepared/models
   fields3d prepare teapot.obj --out prepared/teapot --sign=winding --samples 250000
   fields3d prepare photographs/ --out captures/garden --downscale 2,4
+
+Many shapes go in parts, on any machines that see one folder, each killed and run again at will; then they are merged:
+  sbatch --array=0-63 --wrap 'fields3d prepare models/ --out D --shard $SLURM_ARRAY_TASK_ID/$SLURM_ARRAY_TASK_COUNT'
+  fields3d prepare --merge D
+Parts are counted from 0 (--array=0-63, not 1-64). --engine ray spreads one command over the Ray cluster that
+$RAY_ADDRESS names, or over this machine (pip install 'fields3d[ray]').
 """
 
 import argparse
+import contextlib
+import itertools
 import pathlib
 
 from fields3d.commands import options
@@ -24,9 +32,12 @@ HELP = "validate, normalise and sample meshes for training; find the cameras of 
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-  parser.add_argument("source", metavar="SOURCE",
+  parser.add_argument("source", metavar="SOURCE", nargs="?",
                       help="a mesh, a folder of meshes, a pack, DeepSDF's samples, or a folder of photographs")
-  parser.add_argument("--out", required=True, metavar="DIR", help="the folder to write to")
+  parser.add_argument("--out", metavar="DIR", help="the folder to write to")
+  parser.add_argument("--shard", type=_part, metavar="I/N", help="prepare the I-th of N parts only, I from 0 to N-1")
+  parser.add_argument("--merge", nargs="+", type=options.existing_dir, metavar="D",
+                      help="make one table of the parts in these folders, in place or in --out")
   parser.add_argument("--format", choices=("fields3d", "deepsdf"), default="fields3d",
                       help="fields3d: our entries; deepsdf: also DeepSDF's own files beside them")
   parser.add_argument("--sign", choices=("auto", "winding", "pseudonormal", "unsigned"), default="auto",
@@ -42,6 +53,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
   parser.add_argument("--sdf-sign", choices=("check", "negative-inside", "positive-inside"), default="check",
                       help="the sign convention of sample files; check rejects what looks inverted")
   parser.add_argument("--workers", type=options.positive_int, metavar="N", help="processes (default: all cores)")
+  parser.add_argument("--engine", choices=("processes", "ray"), default="processes", help="what they run on")
   parser.add_argument("--seed", type=options.seed, default=0, metavar="S", help="of all that is random (default 0)")
   photographs = parser.add_argument_group("photographs")
   photographs.add_argument("--matching", choices=("exhaustive", "sequential"), default="exhaustive",
@@ -52,14 +64,26 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                            help="write copies at 1/K of the size too, to images_K/")
 
 
-def run(args: argparse.Namespace) -> int:
-  import rich.console
-  import rich.progress
+def _part(text: str) -> tuple[int, int]:
+  index, slash, num = text.partition("/")
+  if not (slash and index.isdecimal() and num.isdecimal() and int(num)):
+    raise argparse.ArgumentTypeError(f"{text[:40]!r} is not a part such as 0/64")
+  if int(index) >= int(num):
+    raise argparse.ArgumentTypeError(f"{text[:40]!r}: parts are counted from 0, so the last is {int(num) - 1}/{num} "
+                                     f"(a SLURM array: --array=0-{int(num) - 1})")
+  return int(index), int(num)
 
-  from fields3d.data.prepare import prepare
-  from fields3d.data.quality import TABLE, write_report
+
+def run(args: argparse.Namespace) -> int:
+  from fields3d.data.quality import TABLE
   from fields3d.data.sources import find_sources
 
+  if args.merge:
+    return _merge(args)
+  if not args.source:
+    raise UsageFault("SOURCE", "is missing", "give a mesh, a folder of meshes, a pack or photographs")
+  if not args.out:
+    raise UsageFault("--out", "is missing", "give the folder to write to")
   try:
     sources = find_sources(args.source, args.sdf_sign)
   except MissingInput:
@@ -67,18 +91,18 @@ def run(args: argparse.Namespace) -> int:
       raise
     return _find_cameras(folder, args)
   sources = _choose(sources, args)
+  if args.format == "deepsdf" and args.shard:
+    raise UsageFault("--format", "deepsdf cannot be written in parts", "give it to --merge")
   if args.format == "deepsdf" and not args.samples:
     raise UsageFault("--samples", "0 leaves nothing to write in DeepSDF's format", "give at least 1")
   root = pathlib.Path(args.out)
   if root.exists() and not root.is_dir():
     raise CannotWrite(root, "is a file", "give a folder")
-  console = rich.console.Console(stderr=True)
-  with rich.progress.Progress(console=console, disable=not console.is_terminal) as bar:
-    task = bar.add_task("preparing", total=len(sources))
-    rows = prepare(sources, _recipe(args), root, args.workers, lambda row: bar.advance(task))
-  write_report(rows, root)
+  if args.shard:
+    return _prepare_part(sources, root, args)
+  rows = _prepare_all(sources, root, args)
   if args.format == "deepsdf":
-    _write_deepsdf(rows, root, args.source)
+    _write_deepsdf(rows, root, pathlib.Path(args.source).resolve().stem)
   _print(rows)
   accepted = [row for row in rows if row.status != "rejected"]
   print(f"{len(accepted)} of {len(rows)} shapes are in {root}; the table is {root / TABLE}")
@@ -86,6 +110,67 @@ def run(args: argparse.Namespace) -> int:
     raise BadData(args.source, rows[0].reasons[0] if len(rows) == 1 else "every shape was rejected",
                   "" if len(rows) == 1 else f"see {root / TABLE}")
   return 0
+
+
+def _prepare_all(sources, root: pathlib.Path, args: argparse.Namespace):
+  """All shapes in one run; their rows."""
+  from fields3d.data.prepare import prepare
+  from fields3d.data.quality import write_report
+  with _counter(len(sources)) as count:
+    ticks = itertools.count(1)
+    rows = prepare(sources, _recipe(args), root, args.workers, lambda row: count(next(ticks)), args.engine)
+  write_report(rows, root)
+  return rows
+
+
+def _prepare_part(sources, root: pathlib.Path, args: argparse.Namespace) -> int:
+  from fields3d.data.parts import Part, part_of, prepare_part
+  part = Part(*args.shard)
+  settings = {"source": pathlib.Path(args.source).resolve().name, "sdf_sign": args.sdf_sign, "classes": args.classes,
+              "limit": args.limit}
+  own = sum(part_of(source.name, part.num) == part.index for source in sources)
+  with _counter(own) as count:
+    rows = prepare_part(sources, part, _recipe(args), root, settings, args.workers, args.engine, lambda n, _: count(n))
+  rejected = sum(row.status == "rejected" for row in rows)
+  print(f"part {part}: {len(rows)} of {len(sources)} shapes, {rejected} of them rejected, in {part.path(root)}\n"
+        f"when all parts are done: fields3d prepare --merge {root}")
+  return 0
+
+
+def _merge(args: argparse.Namespace) -> int:
+  from fields3d.core.errors import from_os_error
+  from fields3d.data.parts import merge
+  from fields3d.data.quality import TABLE, write_report
+  if args.source or args.shard:
+    raise UsageFault("--merge", "takes no SOURCE and no --shard", "leave them out")
+  if not args.out and len(args.merge) > 1:
+    raise UsageFault("--out", "is missing", "give the folder that the merged parts shall be in")
+  root = pathlib.Path(args.out or args.merge[0])
+  try:
+    root.mkdir(parents=True, exist_ok=True)
+  except OSError as error:
+    raise from_os_error(error, root) from None
+  rows, settings = merge(args.merge, root)
+  write_report(rows, root)
+  if args.format == "deepsdf":
+    _write_deepsdf(rows, root, pathlib.Path(settings["source"]).stem)
+  _print(rows)
+  accepted = sum(row.status != "rejected" for row in rows)
+  print(f"{accepted} of {len(rows)} shapes are in {root}; the table is {root / TABLE}")
+  if not accepted:
+    raise BadData(root, "every shape was rejected", f"see {root / TABLE}")
+  return 0
+
+
+@contextlib.contextmanager
+def _counter(total: int):
+  """(how many are done) -> None, shown with rate and ETA; one shape alone is not worth a line."""
+  from fields3d.commands.progress import Counter
+  if total < 2:
+    yield lambda done: None
+  else:
+    with Counter("prepared", total) as counter:
+      yield counter.at
 
 
 def _photographs(source: str) -> pathlib.Path | None:
@@ -149,7 +234,7 @@ def _write_deepsdf(rows, root: pathlib.Path, source: str) -> None:
 
   from fields3d.core.types import Frame
   from fields3d.data import cache, deepsdf_files
-  dataset = re.sub(r"[^\w.-]+", "_", pathlib.Path(source).resolve().stem)
+  dataset = re.sub(r"[^\w.-]+", "_", source)
   triples = []
   for row in rows:
     if row.status == "rejected":

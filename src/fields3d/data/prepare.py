@@ -5,26 +5,22 @@ run goes on where it was, and no two recipes are ever mixed up. What an entry ho
 of workers, in any order, write the same bytes.
 """
 
-import collections
-import concurrent.futures
+import contextlib
 import dataclasses
 import hashlib
 import json
-import multiprocessing
-import multiprocessing.connection
 import os
 import pathlib
 import shutil
-import signal
-import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Literal
 
 import numpy as np
 
-from fields3d.core.errors import BadData, CannotWrite, Fault, IOFault, MissingInput, UsageFault, from_os_error
+from fields3d.core.errors import BadData, CannotWrite, Fault, MissingInput, UsageFault, from_os_error
 from fields3d.core.types import Mesh
 from fields3d.data import cache
+from fields3d.data.engines import ENGINES
 from fields3d.data.pipeline import SdfSamples, generator
 from fields3d.data.quality import Row
 from fields3d.data.sdf_samples import TRAINING, Protocol, record_type, sample_sdf
@@ -145,14 +141,31 @@ def prepare_one(source: Source, key: str, recipe: Recipe, root: pathlib.Path) ->
   return Row(**about, status="warned" if warnings else "accepted", reasons=warnings, key=key, facts=facts)
 
 
+@dataclasses.dataclass(frozen=True)
+class Done:
+  """A finished shape: its place among the sources, its content's sha256 ("" where it cannot be read), its row."""
+  index: int
+  digest: str
+  row: Row
+
+
+@dataclasses.dataclass(frozen=True)
+class _Call:
+  """A shape still to be made."""
+  index: int
+  digest: str
+  arguments: tuple[Source, str, Recipe, pathlib.Path]
+
+
 def prepare(sources: Sequence[Source], recipe: Recipe, root: str | os.PathLike, workers: int | None = None,
-            progress: Callable[[Row], None] | None = None) -> list[Row]:
+            progress: Callable[[Row], None] | None = None, engine: str = "processes") -> list[Row]:
   """Prepares shapes into a cache folder; what is there already is not made again.
 
   Args:
     root: the cache folder; made if it is not there.
     workers: processes; the cores of this process by default. Few shapes, or one worker: none but this one.
     progress: called with each row as it comes, in any order.
+    engine: a name of `engines.ENGINES`.
 
   Returns:
     A row for each source, in their order.
@@ -161,41 +174,82 @@ def prepare(sources: Sequence[Source], recipe: Recipe, root: str | os.PathLike, 
     CannotWrite: the folder refuses, or the disk has no room for the samples. IOFault: the disk is full, or a worker
       died. Whatever is raised, what was finished stays, and the same call goes on from there.
   """
+  rows: dict[int, Row] = {}
+  for done in stream(sources, recipe, root, workers, engine):
+    rows[done.index] = done.row
+    if progress:
+      progress(done.row)
+  return [rows[index] for index in range(len(sources))]
+
+
+def stream(sources: Sequence[Source], recipe: Recipe, root: str | os.PathLike, workers: int | None = None,
+           engine: str = "processes", known: Mapping[int, Done] | None = None) -> Iterator[Done]:
+  """As `prepare`, but gives one finished shape at a time, in any order, and holds none.
+
+  Args:
+    known: shapes finished earlier with this recipe, by index; where the content is the same, so is the row.
+  """
   root = pathlib.Path(root)
+  workers = len(os.sched_getaffinity(0)) if workers is None else workers
+  if workers < 1:
+    raise UsageFault("workers", f"{workers} is out of range", "give a number at least 1")
   try:
     root.mkdir(parents=True, exist_ok=True)
   except OSError as error:
     raise from_os_error(error, root) from None
   cache.sweep(root)
-  rows: dict[int, Row] = {}
-  todo: list[tuple[int, Source, str]] = []
+  pool, first, running = None, None, {}
+  with contextlib.ExitStack() as stack:
+    def submit(call: _Call) -> None:
+      running[call.index] = call.digest
+      pool.submit(call.index, prepare_one, *call.arguments)
 
-  def done(index: int, row: Row) -> None:
-    rows[index] = row
-    if progress:
-      progress(row)
+    def finished() -> Iterator[Done]:
+      for index, row in pool.wait():
+        yield Done(index, running.pop(index), row)
 
+    for item in _look_up(sources, recipe, root, known or {}):
+      if isinstance(item, Done):
+        yield item
+      elif workers == 1 and engine == "processes":
+        yield Done(item.index, item.digest, prepare_one(*item.arguments))
+      elif first is None:
+        first = item  # one alone is not worth a process
+      else:
+        if pool is None:
+          pool = stack.enter_context(ENGINES[engine](workers))
+          submit(first)
+        while len(running) >= pool.capacity:
+          yield from finished()
+        submit(item)
+    if first is not None and pool is None:
+      yield Done(first.index, first.digest, prepare_one(*first.arguments))
+    while running:
+      yield from finished()
+
+
+def _look_up(sources: Sequence[Source], recipe: Recipe, root: pathlib.Path,
+             known: Mapping[int, Done]) -> Iterator[Done | _Call]:
+  """What is there already, and the calls that make the rest; refuses first what the disk has no room for."""
+  checked = False
   for index, source in enumerate(sources):
     try:
-      key = entry_key(source.digest(), recipe)
+      digest = source.digest()
     except (BadData, MissingInput) as fault:
-      done(index, Row(source.name, source.label, "rejected", (_reason(source, fault),), "", source.licence,
-                      source.creator))
+      yield Done(index, "", Row(source.name, source.label, "rejected", (_reason(source, fault),), "", source.licence,
+                                source.creator))
       continue
-    if cache.has_entry(root, key):
-      done(index, prepare_one(source, key, recipe, root))
+    key, before = entry_key(digest, recipe), known.get(index)
+    there = cache.has_entry(root, key)
+    if before and before.digest == digest and (there or not before.row.key):
+      yield before
+    elif there:
+      yield Done(index, digest, prepare_one(source, key, recipe, root))
     else:
-      todo.append((index, source, key))
-  _require_disk(root, len(todo), recipe)
-  workers = len(os.sched_getaffinity(0)) if workers is None else workers
-  if workers < 1:
-    raise UsageFault("workers", f"{workers} is out of range", "give a number at least 1")
-  if min(workers, len(todo)) <= 1:
-    for index, source, key in todo:
-      done(index, prepare_one(source, key, recipe, root))
-  else:
-    _prepare_in_parallel(todo, recipe, root, min(workers, len(todo)), done)
-  return [rows[index] for index in range(len(sources))]
+      if not checked:
+        _require_disk(root, sources[index:], recipe)
+        checked = True
+      yield _Call(index, digest, (source, key, recipe, root))
 
 
 def _reason(source: Source, fault: Fault) -> str:
@@ -203,41 +257,16 @@ def _reason(source: Source, fault: Fault) -> str:
   return str(fault).removeprefix(f"{source.name}: ")
 
 
-def _prepare_in_parallel(todo: list[tuple[int, Source, str]], recipe: Recipe, root: pathlib.Path, workers: int,
-                         done: Callable[[int, Row], None]) -> None:
-  context = multiprocessing.get_context("spawn")  # never fork: this process may hold jax's threads
-  pool = concurrent.futures.ProcessPoolExecutor(workers, context, _die_with_parent)
-  waiting = collections.deque(todo)
-  running: dict[concurrent.futures.Future, int] = {}
-  try:
-    while waiting or running:
-      while waiting and len(running) < 2 * workers:  # few at a time: a source may carry its mesh
-        index, source, key = waiting.popleft()
-        running[pool.submit(prepare_one, source, key, recipe, root)] = index
-      for future in concurrent.futures.wait(running, return_when=concurrent.futures.FIRST_COMPLETED).done:
-        done(running.pop(future), future.result())
-  except concurrent.futures.process.BrokenProcessPool:
-    raise IOFault(root, "a worker process died", "run the same command again with fewer --workers") from None
-  finally:
-    pool.shutdown(wait=True, cancel_futures=True)
-
-
-def _die_with_parent() -> None:
-  """Ends a worker when the process that started it is gone, however it went; Ctrl-C is that one's affair."""
-  signal.signal(signal.SIGINT, signal.SIG_IGN)
-  parent = multiprocessing.parent_process()
-
-  def watch() -> None:
-    multiprocessing.connection.wait([parent.sentinel])
-    os._exit(1)
-
-  threading.Thread(target=watch, daemon=True).start()
-
-
-def _require_disk(root: pathlib.Path, num: int, recipe: Recipe) -> None:
-  """Refuses before the work what the disk has no room for."""
-  need = num * (recipe.protocol.num if recipe.protocol else 0) * record_type(normals=True, colors=True).itemsize
+def _require_disk(root: pathlib.Path, sources: Sequence[Source], recipe: Recipe) -> None:
+  """Refuses before the work what the disk has no room for; only where it may be short are the missing ones counted."""
+  each = (recipe.protocol.num if recipe.protocol else 0) * record_type(normals=True, colors=True).itemsize
   free = shutil.disk_usage(root).free
-  if need > free:
-    raise CannotWrite(root, f"{num} shapes need up to {need / 2**30:.1f} GiB, {free / 2**30:.1f} GiB are free",
+  if len(sources) * each <= free:
+    return
+  missing = 0
+  for source in sources:
+    with contextlib.suppress(BadData, MissingInput):
+      missing += not cache.has_entry(root, entry_key(source.digest(), recipe))
+  if missing * each > free:
+    raise CannotWrite(root, f"{missing} shapes need up to {missing * each / 2**30:.1f} GiB, {free / 2**30:.1f} GiB are free",
                       "lower the number of samples, or give a folder on another disk")

@@ -4,6 +4,7 @@ A source is one shape before it is prepared. It has `name`, `label`, `licence` a
 everything that its content depends on, and `read()` gives the content (a mended `Mesh`, or `SdfSamples`) and warnings.
 """
 
+import collections
 import dataclasses
 import hashlib
 import os
@@ -97,7 +98,7 @@ def find_sources(path: str | os.PathLike, sdf_sign: SdfSign = "check") -> Sequen
     if not files:
       raise MissingInput(path, "holds no mesh", "give a folder with " + ", ".join(READERS) + " or .npz files")
     stems = [p.relative_to(path).with_suffix("").as_posix() for p in files]
-    twice = {s for s in stems if stems.count(s) > 1} if len(set(stems)) < len(stems) else set()
+    twice = {s for s, count in collections.Counter(stems).items() if count > 1}
     names = [p.relative_to(path).as_posix() if s in twice else s for p, s in zip(files, stems, strict=True)]
     labels = ["" if p.parent == path else p.parent.name for p in files]
     return [_source(name, label, p, sdf_sign) for name, label, p in zip(names, labels, files, strict=True)]
