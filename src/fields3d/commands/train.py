@@ -19,18 +19,27 @@ import os
 import pathlib
 
 from fields3d.core import strict_json
+from fields3d.core.errors import UsageFault
 
 HELP = "train an experiment from its config file, or resume it"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
   parser.add_argument("--config", required=True, metavar="FILE[:ARG]", help="Python file with get_config(arg=None)")
-  parser.add_argument("--workdir", required=True, type=pathlib.Path, metavar="DIR", help="the run directory")
+  parser.add_argument("--workdir", required=True, type=_directory, metavar="DIR", help="the run directory")
   parser.add_argument("--allow-nonfinite", action="store_true", help="resume even from a checkpoint that holds NaN or Inf")
   parser.add_argument("--distributed", choices=("auto", "off"), metavar="auto|off",
                       help="auto: find the other processes as jax does (SLURM, TPU pod, GKE); off: one process; "
                            "otherwise as JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES and JAX_PROCESS_ID say")
   parser.add_argument("--dry-run", action="store_true", help="check the config, print it and stop")
+
+
+def _directory(text: str) -> pathlib.Path:
+  """A run directory: locked, renamed and flushed, which an object store (gs://, s3://) cannot do."""
+  if "://" in text:
+    raise UsageFault("--workdir", f"{text} is not a directory: object stores know no locks and no renames",
+                     "give a directory on a disk (of all hosts, for several processes) and copy finished steps from it")
+  return pathlib.Path(text)
 
 
 def run(args: argparse.Namespace) -> int:
