@@ -5,6 +5,7 @@ process draws its own rows only, and resuming needs nothing but the position.
 """
 
 import dataclasses
+import functools
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
@@ -54,9 +55,13 @@ def sdf_batches(samples: Sequence[SdfSamples], rows: int, points: int, seed: int
   has_normals = all(s.normals is not None for s in samples)
   has_colors = all(s.colors is not None for s in samples)
 
+  @functools.lru_cache(maxsize=2)  # a batch lies in two epochs at most, but for fewer shapes than rows
+  def order(epoch: int) -> np.ndarray:
+    return generator(seed, 0, epoch).permutation(num)
+
   def shape_at(row: int) -> int:
     epoch, place = divmod(row, num)
-    return int(generator(seed, 0, epoch).permutation(num)[place])
+    return int(order(epoch)[place])
 
   def batch(position: int, shard: int = 0, num_shards: int = 1) -> Mapping[str, np.ndarray]:
     if rows % num_shards:
