@@ -52,7 +52,8 @@ def run(args: argparse.Namespace) -> int:
   from fields3d.commands.experiment import apply_overrides, read_config
   from fields3d.commands.plan_program import plan_step
   config = json.loads(json.dumps(apply_overrides(read_config(args.config), args.overrides)))
-  print(f"compiling for {topology}: seconds to minutes", file=sys.stderr)
+  if sys.stderr.isatty():
+    print(f"compiling for {topology}: seconds to minutes", file=sys.stderr)
   found = summary(plan_step(config, topology, args.count), topology)
   print(json.dumps(found, indent=2) if args.json else "\n".join(report(found, args.config)))
   return OK if found["fits"] else DOES_NOT_FIT

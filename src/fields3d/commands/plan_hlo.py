@@ -1,6 +1,7 @@
 """The collectives of a compiled program, read from its text: kind, bytes, how often, and along which axes of the mesh.
 
-XLA's cost analysis counts the body of a loop once; here a collective counts as often as its loop is known to run.
+XLA's cost analysis counts the body of a loop once; here a collective counts as often as its loop is known to run,
+and a loop of unknown length once.
 """
 
 import collections
@@ -93,7 +94,7 @@ def _multiplicities(bodies: dict[str, list[str]]) -> dict[str, int]:
       visit(called)
     order.append(name)
 
-  calls = {name: [call for line in lines for call in _called(line)] for name, lines in bodies.items()}
+  calls = {name: [call for line in lines for call in _called(line, bodies)] for name, lines in bodies.items()}
   visit("")
   for name in reversed(order):
     for called, often in calls[name]:
@@ -101,12 +102,22 @@ def _multiplicities(bodies: dict[str, list[str]]) -> dict[str, int]:
   return {name: times[name] for name in bodies}
 
 
-def _called(line: str) -> list[tuple[str, int]]:
+def _called(line: str, bodies: dict[str, list[str]]) -> list[tuple[str, int]]:
   names = _CALLS.findall(line)
   for found in _BRANCHES.findall(line):
     names += [name.strip().lstrip("%") for name in found.split(",")]
-  trips = _TRIPS.search(line) if " while(" in line else None
-  return [(name, int(trips[1]) if trips else 1) for name in names]
+  return [(name, _trips(line, bodies) if " while(" in line else 1) for name in names]
+
+
+def _trips(line: str, bodies: dict[str, list[str]]) -> int:
+  """How often a loop runs: as the compiler notes it, else the one number that its condition stays below, else once."""
+  if noted := _TRIPS.search(line):
+    return int(noted[1])
+  condition = re.search(r"condition=%?([\w.\-]+)", line)
+  inside = bodies.get(condition[1], []) if condition else []
+  numbers = [int(n) for text in inside for n in re.findall(r" = [su]32\[\]\S* constant\((\d+)\)", text)]
+  below = any(" compare(" in text and "direction=LT" in text for text in inside)
+  return numbers[0] if below and len(numbers) == 1 else 1
 
 
 def _bytes(shape: str) -> int:
@@ -119,6 +130,8 @@ def _groups(line: str, count: int) -> list[list[int]]:
 
   >>> _groups("replica_groups=[2,4]<=[4,2]T(1,0)", 8)[0]
   [0, 2, 4, 6]
+  >>> _groups("replica_groups=mesh['a'=4,'b'=2] {'b'}, dimensions={1}", 8)[:2]
+  [[0, 1], [2, 3]]
   """
   if found := re.search(r"replica_groups=\[(\d+),(\d+)\]<=\[([\d,]+)\](?:T\(([\d,]+)\))?", line):
     sides = [int(n) for n in found[3].split(",")]
@@ -127,6 +140,11 @@ def _groups(line: str, count: int) -> list[list[int]]:
     return ids.reshape(int(found[1]), int(found[2])).tolist()
   if found := re.search(r"replica_groups=\{(\{.*?\})\}", line):
     return [[int(n) for n in group.split(",")] for group in re.findall(r"\{([\d,]+)\}", found[1])]
+  if found := re.search(r"replica_groups=mesh\[([^\]]*)\] \{([^}]*)\}", line):
+    sides = {name: int(n) for name, n in re.findall(r"'([^']+)'=(\d+)", found[1])}
+    own = [list(sides).index(name) for name in re.findall(r"'([^']+)'", found[2])]
+    ids = np.moveaxis(np.arange(count).reshape(tuple(sides.values())), own, range(-len(own), 0))
+    return ids.reshape(-1, math.prod(ids.shape[-len(own):])).tolist()
   if found := re.search(r"source_target_pairs=\{\{(\d+),(\d+)\}", line):
     return [[int(found[1]), int(found[2])]]
   return [list(range(count))]

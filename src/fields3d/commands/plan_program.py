@@ -123,7 +123,9 @@ def chips_of(topology: Topology) -> tuple[np.ndarray, str]:
     raise Unavailable("libtpu", f"is not installed, so nothing compiles for {topology}", _LIBTPU)
   kind = {"v5e": f"v5litepod-{topology.count}", "v6e": f"v6e-{topology.count}"}.get(
       topology.name, f"{topology.name}-{2 * topology.count}")
-  for name, value in {"TPU_SKIP_MDS_QUERY": "1", "TPU_WORKER_HOSTNAMES": "localhost", "TPU_ACCELERATOR_TYPE": kind}.items():
+  nothing_here = {"TPU_SKIP_MDS_QUERY": "1", "TPU_WORKER_HOSTNAMES": "localhost", "TPU_ACCELERATOR_TYPE": kind,
+                  "ALLOW_MULTIPLE_LIBTPU_LOAD": "1"}  # no chip is used, so several may plan at once
+  for name, value in nothing_here.items():
     os.environ.setdefault(name, value)
   try:
     found = topologies.get_topology_desc(platform="tpu", topology_name=str(topology), **chip.options).devices

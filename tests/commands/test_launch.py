@@ -1,0 +1,85 @@
+"""`fields3d launch`: what it prints names the right things and survives a shell; local processes start, end and are reported."""
+
+import json
+import shlex
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from fields3d.commands import launch, main
+
+WORDS = ["--config", "experiments/nerf/zip360.py", "--workdir", "gs://b/my run", "--config.data.path=it's here"]
+TRAIN = ["train", "--config", "experiments/nerf/zip360.py", "--workdir", "gs://b/my run", "--distributed", "auto",
+         "--config.data.path=it's here"]
+
+
+def printed(capsys, target, *more):
+  assert main.main(["launch", "--print", target, *WORDS, *more]) == 0
+  return capsys.readouterr().out
+
+
+@pytest.mark.parametrize("target", ["gke-xpk", "gcloud-tpu", "slurm", "local-3"])
+def test_what_is_printed_is_shell_that_parses(target, capsys):
+  done = subprocess.run(["bash", "-n"], input=printed(capsys, target), text=True, capture_output=True, check=False)
+  assert done.returncode == 0, done.stderr
+
+
+def test_slurm_starts_one_process_a_gpu_and_queues_a_stopped_run_again(capsys):
+  text = printed(capsys, "slurm", "--topology", "h100:16", "--name", "zip")
+  assert {"#SBATCH --nodes=2", "#SBATCH --ntasks-per-node=8", "#SBATCH --gpus-per-node=8", "#SBATCH --requeue"} <= set(text.splitlines())
+  step = next(line for line in text.splitlines() if line.startswith("srun"))
+  assert shlex.split(step)[2:] == ["fields3d", *TRAIN] and "-eq 75" in text
+
+
+@pytest.mark.parametrize(("topology", "kind"), [("v5e:16x16", "v5litepod-256"), ("v4:4x4x4", "v4-128"), ("v6e:2x4", "v6e-8")])
+def test_tpus_have_the_clouds_names_and_the_whole_command(topology, kind, capsys):
+  text = printed(capsys, "gke-xpk", "--topology", topology)
+  assert f"--tpu-type={kind}" in text and "--restart-on-exit-codes=75" in text
+  joined = shlex.split(next(part for part in text.split("\n\n") if "workload create" in part), comments=True)
+  command = next(word for word in joined if word.startswith("--command="))
+  assert shlex.split(command.removeprefix("--command=")) == ["fields3d", *TRAIN]
+  text = printed(capsys, "gcloud-tpu", "--topology", topology)
+  assert f"--accelerator-type={kind}" in text and "queued-resources create" in text and "--worker=all" in text
+
+
+def test_local_processes_are_numbered_and_share_an_address(capsys):
+  lines = printed(capsys, "local-3").splitlines()
+  assert len(lines) == 4 and lines[-1] == "wait"
+  for i, line in enumerate(lines[:3]):
+    words = shlex.split(line)
+    assert f"JAX_PROCESS_ID={i}" in words and "JAX_NUM_PROCESSES=3" in words and words[-1] == "&"
+    assert words[words.index("fields3d") + 1:-1] == [w for w in TRAIN if w not in ("--distributed", "auto")]
+
+
+@pytest.mark.parametrize(("words", "says"), [
+    (["--print", "slrum"], "did you mean 'slurm'?"), (["--run", "slurm"], "is printed"),
+    (["--print", "slurm", "--topology", "v4:4x4x4"], "TPU"),
+    (["--print", "gke-xpk", "--topology", "h100:8"], "no TPU"), (["--print", "slurm", "--topology", "h100:12"], "whole nodes"),
+    (["--print", "gke-xpk", "--name", "Not A Name"], "--name")])
+def test_a_wrong_target_is_one_line_and_exit_2(words, says, capsys):
+  assert main.main(["launch", *words, *WORDS]) == 2
+  lines = capsys.readouterr().err.splitlines()
+  assert len(lines) == 1 and says in lines[0]
+
+
+@pytest.mark.parametrize(("codes", "want"), [((0, 0), 0), ((0, 75), 75), ((70, 75), 75), ((2, 66), 66)])
+def test_the_code_of_local_processes_is_that_of_a_stopped_one_or_the_worst(codes, want):
+  assert launch._start([({}, [sys.executable, "-c", f"raise SystemExit({code})"]) for code in codes]) == want
+
+
+def test_a_killed_process_is_an_error_and_the_others_do_not_hang(monkeypatch):
+  monkeypatch.setattr(launch, "GRACE", 0.5)
+  die = f"import os; os.kill(os.getpid(), {int(signal.SIGKILL)})"
+  assert launch._start([({}, [sys.executable, "-c", die]), ({}, [sys.executable, "-c", "import time; time.sleep(60)"])]) == 137
+
+
+@pytest.mark.slow  # two processes that each compile
+def test_two_local_processes_train_one_run(tmp_path):
+  run = tmp_path / "two"
+  code = main.main(["launch", "--run", "local-2", "--config", "experiments/deepsdf/quickstart.py:runlocal", "--workdir", str(run),
+                    "--config.num_steps=3", "--config.data.rows=8", "--config.train.log_every=1"])
+  assert code == 0
+  rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+  assert {row["step"] for row in rows if "step" in row} >= {1, 2, 3}
