@@ -3,7 +3,8 @@
 Three ways take turns, each with the same compiled step of 8 layers of 512: bare (one batch that lies on the device, one step
 left in flight), the loop without saves, the loop with saves. Points are chosen so that the bare step takes about 50 ms of CPU. The
 first steps of each turn are not counted. Wall time is what a user waits; CPU time holds all that the host does besides,
-overlapped or not, and on a machine that is busy with other work it is the steadier figure.
+overlapped or not. Both drift with what else the machine does, by more than the loop costs; the host's share does not: the CPU time
+of the loop's own thread and of the one that makes batches, less the bare turn's own thread, over the bare step's CPU time.
 
   python benchmarks/loop_overhead.py [--steps 110] [--rounds 3] [--save-every 25] [--milliseconds 50]
 
@@ -71,11 +72,11 @@ def make_loop(workdir: pathlib.Path, data: Dataset, steps: int, save_every: int)
 
 
 def clocks() -> np.ndarray:
-  return np.array([time.perf_counter(), time.process_time()])
+  return np.array([time.perf_counter(), time.process_time(), time.thread_time()])
 
 
 def per_step(stamps: list[np.ndarray]) -> np.ndarray:
-  """Seconds a step (wall, CPU) between the first counted call and the last."""
+  """Seconds a step (wall, CPU, this thread's CPU) between the first counted call and the last."""
   return (stamps[-1] - stamps[WARM]) / (len(stamps) - 1 - WARM)
 
 
@@ -93,7 +94,7 @@ def bare(step_fn, state, batch, steps: int) -> np.ndarray:
 
 def looped(data: Dataset, step_fn, steps: int, save_every: int) -> tuple[np.ndarray, int]:
   """(seconds a step, saves between the counted calls); the blocking save at the end is not counted."""
-  stamps = []
+  stamps, making = [], []
   with tempfile.TemporaryDirectory() as folder:
     loop = make_loop(pathlib.Path(folder), data, steps, save_every)
 
@@ -101,9 +102,15 @@ def looped(data: Dataset, step_fn, steps: int, save_every: int) -> tuple[np.ndar
       stamps.append(clocks())
       return step_fn(state, batch)
 
-    loop.step_fn = stamped
+    def timed(position):
+      begin = time.thread_time()
+      made = make_batch(position)
+      making.append(time.thread_time() - begin)
+      return made
+
+    make_batch, loop._make_batch, loop.step_fn = loop._make_batch, timed, stamped
     loop.run()
-  return per_step(stamps), len([s for s in range(WARM + 1, steps) if s % save_every == 0])
+  return per_step(stamps) + [0, 0, statistics.mean(making[WARM:])], len([s for s in range(WARM + 1, steps) if s % save_every == 0])
 
 
 def prepared(milliseconds: float):
@@ -141,16 +148,16 @@ def main() -> int:
     second = bare(step_fn, fresh(jax.random.key(0)), batch, arguments.steps)
     saving, saves = looped(data, step_fn, arguments.steps, arguments.save_every)
     third = bare(step_fn, fresh(jax.random.key(0)), batch, arguments.steps)
-    ratios["without saves"].append(plain / ((first + second) / 2))
-    ratios["with saves"].append(saving / ((second + third) / 2))
+    for name, own, around in (("without saves", plain, (first + second) / 2), ("with saves", saving, (second + third) / 2)):
+      ratios[name].append([*(own / around - 1)[:2], (own - around)[2] / around[1]])
     costs.append((saving - plain) * (arguments.steps - 1 - WARM) / saves)
-    print("ms a step, wall (CPU): " + ", ".join(f"{name} {t[0] * 1e3:.1f} ({t[1] * 1e3:.1f})" for name, t in (
+    print("ms a step, wall (CPU, host's threads): " + ", ".join("{} {:.1f} ({:.1f}, {:.2f})".format(name, *t * 1e3) for name, t in (
         ("bare", first), ("loop", plain), ("bare", second), ("loop with saves", saving), ("bare", third)))
           + f"; load {os.getloadavg()[0]:.1f}", flush=True)
   for name, found in ratios.items():
-    for kind, column in zip(("wall", "CPU"), np.array(found).T, strict=True):
-      print(f"overhead {name}, by {kind}: {statistics.median(column) - 1:+.1%} ({min(column) - 1:+.1%} to {max(column) - 1:+.1%})")
-  for kind, column in zip(("wall", "CPU"), np.array(costs).T, strict=True):
+    for kind, column in zip(("wall", "CPU", "the host's threads"), np.array(found).T, strict=True):
+      print(f"overhead {name}, by {kind}: {statistics.median(column):+.1%} ({min(column):+.1%} to {max(column):+.1%})")
+  for kind, column in zip(("wall", "CPU", "the loop's own thread"), np.array(costs).T, strict=True):
     print(f"one asynchronous save costs the steps, by {kind}: {statistics.median(column) * 1e3:.0f} ms "
           f"({min(column) * 1e3:.0f} to {max(column) * 1e3:.0f}); every 1000 steps of {arguments.milliseconds:g} ms that is "
           f"{statistics.median(column) / arguments.milliseconds:.2%}")
