@@ -6,7 +6,7 @@ section, one Gaussian: its antialiasing is the cheaper half of theirs.
 
 Source: Barron et al. 2023, "Zip-NeRF"; numbers from the authors' 360.gin: 2^21 rows, 64 / 64 / 32 samples, view network 3 x 256,
   blurs 0.03 and 0.003, distortion 0.01, 25,000 steps, learning rate 1e-2 to 1e-3, grid decay 0.1.
-Expect: not run: planned ahead of time for v5e:16x16 and v4:4x4x4 by benchmarks/plan_zip360.py.
+Expect: not run: planned ahead of time for v5e:16x16 and v4:4x4x4 by fields3d plan (benchmarks/README.md).
 
   fields3d train --config experiments/nerf/zip360.py --workdir gs://BUCKET/runs/zip360 --config.data.path=SCENE
   fields3d train --config experiments/nerf/zip360.py:runlocal --workdir runs/local      (seconds)
