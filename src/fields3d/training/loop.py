@@ -19,7 +19,7 @@ import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
-from fields3d.core.config import Count, Index, Range
+from fields3d.core.config import Count, From, Index, Range
 from fields3d.core.errors import TryAgain
 from fields3d.core.task import PyTree, State, Task
 from fields3d.core.types import Dataset
@@ -29,6 +29,7 @@ from fields3d.training.guard import Guard
 from fields3d.training.logging import RunLog
 from fields3d.training.optim import Optimiser
 from fields3d.training.prefetch import Idle, Prefetch
+from fields3d.training.sharding import Sharding
 from fields3d.training.step import init_state, make_step
 
 
@@ -38,7 +39,7 @@ class LoopSettings:
 
   log_every, checkpoint_every: steps. keep: newest checkpoints kept; every keep_every-th step is kept for good.
   accumulate: microbatches a step. prefetch: threads of the host that make batches ahead.
-  model_parallel: devices on the model axis; the rest share the batch.
+  model_parallel: devices on the model axis; the rest share the batch. sharding: `training.sharding.Sharding`.
   The guards are explained in `training.guard`.
   """
   log_every: Count = 50
@@ -48,6 +49,7 @@ class LoopSettings:
   accumulate: Count = 1
   prefetch: Count = 1
   model_parallel: Count = 1
+  sharding: Annotated[Sharding, From({"sharding": Sharding})] | None = None  # None: its defaults
   max_skips: Index = 10
   spike_factor: Annotated[float, Range(gt=1)] | None = None
   spike_patience: Index = 10
@@ -93,9 +95,9 @@ class Loop:
     sharding.check_rows(rows, self.mesh, settings.accumulate)
     self._fresh, self._key, self._transfer = (lambda key: init_state(task, optimisers, key)), jax.random.key(seed), transfer
     shapes = jax.eval_shape(self._fresh, self._key)
-    self.shardings = sharding.state_shardings(shapes, self.mesh)
+    self.shardings = sharding.state_shardings(shapes, self.mesh, settings.sharding or Sharding())
     self.abstract = jax.tree.map(lambda a, s: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=s), shapes, self.shardings)
-    step = make_step(task, optimisers, settings.accumulate)
+    step = make_step(task, optimisers, settings.accumulate, sharding.gathers(self.shardings.params))
     self.step_fn = jax.jit(step, donate_argnums=0, out_shardings=(self.shardings, None))
     self.guard = Guard(settings.max_skips, settings.spike_factor, settings.spike_patience, settings.max_rollbacks)
     self.allow_nonfinite = allow_nonfinite

@@ -30,7 +30,8 @@ def check_groups(task: Task, optimisers: Mapping[str, Optimiser]) -> None:
       raise UsageFault(f"--config.optim.{group}", "the task has no such group", nearest(group, task.losses))
 
 
-def make_step(task: Task, optimisers: Mapping[str, Optimiser], accumulate: int = 1) -> Callable:
+def make_step(task: Task, optimisers: Mapping[str, Optimiser], accumulate: int = 1, gathers: tuple[Callable, Callable] =
+              (lambda group, tree: tree,) * 2) -> Callable:
   """The update of a state by one batch, pure and jittable.
 
   The groups are updated in the order of `task.losses`, each loss differentiated by its own group alone and seeing
@@ -40,25 +41,31 @@ def make_step(task: Task, optimisers: Mapping[str, Optimiser], accumulate: int =
   Args:
     accumulate: microbatches a step: the rows of the batch are dealt into as many equal parts, whose gradients are
       averaged. Exact for losses that are means over rows.
+    gathers: (group, parameters) -> parameters as the losses read them, (group, gradients) -> gradients as the
+      optimiser wants them: same values, other places (`sharding.gathers`).
 
   Returns:
     (state, batch) -> (state, metrics): "loss" (summed over groups), "<group>/loss", "<group>/grad_norm",
     "<group>/lr...", "<group>/<scalar>" of the loss's own scalars, "skipped".
   """
   check_groups(task, optimisers)
+  gather, scatter = gathers
 
   def step(state: State, batch: PyTree) -> tuple[State, dict[str, jax.Array]]:
     key = jax.random.fold_in(state.key, state.step)
     params, opt, metrics, total = dict(state.params), dict(state.opt), {}, 0.0
     for i, (group, loss) in enumerate(task.losses.items()):
-      grads, value, scalars = _gradient(loss, group, params, state, batch, jax.random.fold_in(key, i), accumulate)
+      read = {name: gather(name, tree) for name, tree in params.items()}
+      grads, value, scalars = _gradient(loss, group, read, state, batch, jax.random.fold_in(key, i), accumulate)
+      grads = scatter(group, grads)
       updates, opt[group] = optimisers[group].transform.update(grads, opt[group], params[group])
       params[group] = optax.apply_updates(params[group], updates)
       total = total + value
       rates = {name: rate(state.step) for name, rate in optimisers[group].learning_rates.items()}
       scalars = {**scalars, "loss": value, "grad_norm": optax.tree.norm(grads), **rates}
       metrics.update({f"{group}/{name}": scalar for name, scalar in scalars.items()})
-    extra = task.refresh(params, state.extra, batch, jax.random.fold_in(key, len(task.losses)), state.step)
+    read = {name: gather(name, tree) for name, tree in params.items()}
+    extra = task.refresh(read, state.extra, batch, jax.random.fold_in(key, len(task.losses)), state.step)
     ema = {group: _average(optimisers[group].ema, state.step, old, params[group]) for group, old in state.ema.items()}
     new = State(state.step + 1, state.key, params, ema, opt, extra)
     finite = jnp.isfinite(total) & all_finite(params) & all_finite(extra)
