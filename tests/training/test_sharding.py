@@ -73,12 +73,12 @@ def held(tree):
   assert real == sum(map(size, leaves))
   return real
 
-def run(make, steps, model, mode, folder, devices=8, rules=sharding.RULES):
+def run(make, steps, model, mode, folder, devices=8):
   task, optimisers, batch = make()
   mesh = Mesh(np.asarray(jax.devices()[:devices]).reshape(-1, model), ("data", "model"), axis_types=(AxisType.Auto,) * 2)
   fresh = lambda key: init_state(task, optimisers, key)
   shapes = jax.eval_shape(fresh, jax.random.key(3))
-  places = sharding.state_shardings(shapes, mesh, sharding.Sharding(mode, rules, fsdp_above=64))
+  places = sharding.state_shardings(shapes, mesh, sharding.Sharding(mode, fsdp_above=64))
   step = jax.jit(make_step(task, optimisers, 1, sharding.gathers(places.params)), donate_argnums=0, out_shardings=(places, None))
   state = jax.jit(fresh, out_shardings=places)(jax.random.key(3))
   compiled = step.lower(state, sharding.put_batch(batch(0), mesh)).compile()
@@ -103,7 +103,8 @@ def run(make, steps, model, mode, folder, devices=8, rules=sharding.RULES):
 
 for case in json.loads(sys.argv[2]):
   made = {"deepsdf": deepsdf, "radiance": radiance, "adversarial": adversarial}[case["task"]]
-  said = run(made, case["steps"], case["model"], case["mode"], case.get("folder"), case.get("devices", 8), case.get("rules", sharding.RULES))
+  said = run(made, case["steps"], case["model"], case["mode"], case.get("folder"),
+             case.get("devices", 8))
   print(json.dumps({**case, **said}), flush=True)
 """
 
