@@ -77,8 +77,9 @@ def plan_step(config: Mapping, topology: Topology, count: int | None = None) -> 
   rows = len(next(iter(spec.values())))
   sharding.check_rows(rows, mesh, settings.accumulate)
   shapes = jax.eval_shape(lambda key: init_state(task, optimisers, key), jax.random.key(0))
-  placed = sharding.state_shardings(shapes, mesh)
-  step = make_step(task, optimisers, settings.accumulate)
+  placed = sharding.state_shardings(shapes, mesh, settings.sharding or sharding.Sharding())
+  step = make_step(task, optimisers, settings.accumulate, sharding.gathers(placed.params))
+  alike = make_step(task, optimisers, settings.accumulate)  # the same on one chip
   given = lambda tree, places: jax.tree.map(lambda a, s: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=s), tree, places)
   cut = {name: NamedSharding(mesh, P("data")) for name in spec}
   begin = time.perf_counter()
@@ -86,9 +87,9 @@ def plan_step(config: Mapping, topology: Topology, count: int | None = None) -> 
   seconds = time.perf_counter() - begin
   parts = _state_bytes(shapes, placed)
   full = _state_bytes(shapes, jax.tree.map(lambda s: NamedSharding(mesh, P()), placed))
-  per_group = _counted(step, shapes, spec, rows // mesh.shape["data"], settings.accumulate, topology)
+  per_group = _counted(alike, shapes, spec, rows // mesh.shape["data"], settings.accumulate, topology)
   alone = per_group if settings.model_parallel == 1 else _counted(
-      step, shapes, spec, max(1, rows // topology.count), 1, topology)
+      alike, shapes, spec, max(1, rows // topology.count), 1, topology)
   memory, cost = compiled.memory_analysis(), compiled.cost_analysis() or {}
   cost = cost[0] if isinstance(cost, list) else cost
   sizes = [int(getattr(memory, f"{kind}_size_in_bytes")) for kind in ("argument", "temp", "output", "alias")]
