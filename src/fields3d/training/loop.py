@@ -90,8 +90,9 @@ class Loop:
     """Args: transfer: (fresh params) -> params, for a new run that starts from another."""
     self.dataset, self.num_steps, self.workdir, self.log, self.settings = dataset, num_steps, workdir, log, settings
     self.mesh = sharding.make_mesh(settings.model_parallel)
-    first = dataset.batch(0, jax.process_index(), jax.process_count())
-    rows = len(next(iter(first.values()))) * jax.process_count()
+    self.own_rows = sharding.own_rows(self.mesh)
+    first = dataset.batch(0, *self.own_rows)
+    rows = len(next(iter(first.values()))) * self.own_rows[1]
     sharding.check_rows(rows, self.mesh, settings.accumulate)
     self._fresh, self._key, self._transfer = (lambda key: init_state(task, optimisers, key)), jax.random.key(seed), transfer
     shapes = jax.eval_shape(self._fresh, self._key)
@@ -155,7 +156,7 @@ class Loop:
     return bool(self.pending) and not self.pending[-1][1]["loss"].is_ready()
 
   def _make_batch(self, position: int) -> dict[str, jax.Array]:
-    local = self.dataset.batch(position, jax.process_index(), jax.process_count())
+    local = self.dataset.batch(position, *self.own_rows)
     return sharding.put_batch(local, self.mesh)
 
   def _settle(self, leave: int) -> str | None:

@@ -108,6 +108,22 @@ def check_rows(rows: int, mesh: jax.sharding.Mesh, accumulate: int) -> None:
                      f"{accumulate} microbatches", f"give a multiple of {parts}")
 
 
+def own_rows(mesh: jax.sharding.Mesh) -> tuple[int, int]:
+  """Which shard of how many this process makes of each batch: the part of the data axis that its devices stand on.
+
+  Processes that share a part, because the model axis runs across them, make the same rows.
+
+  Raises:
+    UsageFault: this process's devices stand on no whole part of the data axis.
+  """
+  here = [row for row, devices in enumerate(mesh.devices) if any(d.process_index == jax.process_index() for d in devices)]
+  size, data = len(here), mesh.shape["data"]
+  if here != list(range(here[0], here[0] + size)) or data % size or here[0] % size:
+    raise UsageFault("--config.train.model_parallel", f"{mesh.shape['model']} leaves this process rows {here} of {data}, no "
+                     "whole part of the batch", "give a divisor or a multiple of a process's devices")
+  return here[0] // size, data // size
+
+
 def put_batch(batch: Mapping[str, np.ndarray], mesh: jax.sharding.Mesh) -> dict[str, jax.Array]:
   """This process's rows of a batch as global arrays, cut over the data axis."""
   sharding = NamedSharding(mesh, P("data"))
