@@ -11,7 +11,7 @@ from fields3d.core.errors import MissingInput, UsageFault
 
 def measure_curve(workdir: pathlib.Path, sections: Mapping[str, Mapping], num_views: int,
                   seed: int | None, overrides: Sequence[tuple[str, str]] = ()) -> dict[str, Any]:
-  """The mean PSNR of `num_views` views at every checkpoint that is kept.
+  """The mean PSNR of `num_views` views at every checkpoint that is kept, but the untrained one of step 0.
 
   Args:
     sections: the config's `evals`; the first evaluator of views says which split, background and supersampling.
@@ -33,7 +33,7 @@ def measure_curve(workdir: pathlib.Path, sections: Mapping[str, Mapping], num_vi
     raise UsageFault("--curve", "the config has no evaluator of views", "add one to evals, or leave --curve out")
   evaluator = build(EVALUATORS, {**section, "max_views": num_views, "metrics": ("psnr",), "pictures": 0}, "evals")
   found, name, points = training_seconds(workdir), "", []
-  for opened in open_steps(workdir, steps(workdir / "checkpoints"), overrides):
+  for opened in open_steps(workdir, [step for step in steps(workdir / "checkpoints") if step], overrides):
     metric = evaluator(EvaluationInput(opened.predict, opened.dataset, workdir, opened.step, seed)).metrics[0]
     name = metric.name
     points.append({"step": opened.step, "seconds": round(float(np.interp(opened.step, *found)), 1),
