@@ -14,6 +14,7 @@ import sys
 
 import numpy as np
 import trimesh
+from solids import box, capsule, sphere, torus
 
 from fields3d.core.types import Field, Mesh
 from fields3d.evaluation.cloud_protocols import PROTOCOLS as CLOUD_PROTOCOLS
@@ -28,19 +29,6 @@ DIAGONAL = MeshProtocol("diagonal", 1.0, 2048, {}, "", ())  # the unit of the pr
 
 def solids() -> dict:
   """name -> (mesh, signed distance)."""
-  def sphere(p):
-    return np.linalg.norm(p, axis=-1) - 0.6
-
-  def torus(p):
-    return np.hypot(np.hypot(p[:, 0], p[:, 1]) - 0.5, p[:, 2]) - 0.2
-
-  def box(p):
-    q = np.abs(p) - np.array([0.6, 0.4, 0.3])
-    return np.linalg.norm(np.maximum(q, 0), axis=-1) + np.minimum(q.max(-1), 0)
-
-  def capsule(p):
-    return np.linalg.norm(p - np.clip(p[:, 2:], -0.4, 0.4) * np.array([0, 0, 1.0]), axis=-1) - 0.25
-
   shapes = {"sphere": (trimesh.creation.icosphere(subdivisions=5, radius=0.6), sphere),
             "torus": (trimesh.creation.torus(0.5, 0.2, major_sections=128, minor_sections=64), torus),
             "box": (trimesh.creation.box([1.2, 0.8, 0.6]), box),

@@ -13,6 +13,7 @@ import time
 import numpy as np
 import scipy.spatial
 import trimesh
+from solids import box, capsule, sphere, torus
 
 from fields3d.core.types import Mesh
 from fields3d.geometry import distance
@@ -21,19 +22,6 @@ from fields3d.geometry.repair import repair
 
 def solids() -> dict:
   """name -> (mesh, signed distance): each about the origin, of size near 1."""
-  def sphere(p):
-    return np.linalg.norm(p, axis=-1) - 0.6
-
-  def torus(p):
-    return np.hypot(np.hypot(p[:, 0], p[:, 1]) - 0.5, p[:, 2]) - 0.2
-
-  def box(p):
-    q = np.abs(p) - np.array([0.6, 0.4, 0.3])
-    return np.linalg.norm(np.maximum(q, 0), axis=-1) + np.minimum(q.max(-1), 0)
-
-  def capsule(p):
-    return np.linalg.norm(p - np.clip(p[:, 2:], -0.4, 0.4) * np.array([0, 0, 1.0]), axis=-1) - 0.25
-
   boxes = trimesh.creation.box([1.2, 0.8, 0.6])
   for _ in range(4):
     boxes = boxes.subdivide()
