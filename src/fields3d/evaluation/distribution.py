@@ -1,22 +1,20 @@
 """A run's draws as a set: held against held-out shapes, beside real shapes, and against its training shapes."""
 
-import contextlib
 import functools
 import pathlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import numpy as np
 from PIL import Image, ImageDraw
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from fields3d.core.config import Count, Index
 from fields3d.core.types import Dataset, Mesh, Shape
 from fields3d.evaluation.cloud_protocols import PROTOCOLS, CloudProtocol
+from fields3d.evaluation.progress import progress
 from fields3d.evaluation.results import Evaluation, EvaluationInput, Evaluator, Row
 from fields3d.evaluation.samples import LazyMeshes, choose, clouds_of, draw_meshes
-from fields3d.evaluation.set_comparison import Clouds, Comparison, Emd, Watch, compare_sets
+from fields3d.evaluation.set_comparison import Clouds, Comparison, Emd, compare_sets
 from fields3d.rendering.rasterize import render_mesh
 
 SHEET = "0000_nearest_training_shapes.png"
@@ -53,8 +51,9 @@ def distribution(pred: str = "sdf", split: Literal["train", "val", "test"] = "te
     drawn = draw_meshes(inputs, len(held), resolution, chosen, pred)
     sets = [_clouds(meshes, per_cloud, chosen, stream, chosen_protocol)
             for stream, meshes in enumerate((drawn, held.meshes(), trained.meshes()))]
-    with _watching() as watch:
-      found = compare_sets(*sets, chosen_protocol, emd=emd, k=k, seed=chosen, split=f"{split} shapes", watch=watch)
+    with progress() as show:
+      found = compare_sets(*sets, chosen_protocol, emd=emd, k=k, seed=chosen, split=f"{split} shapes",
+                           watch=lambda what: functools.partial(show, what))
     rows = _rows(drawn, found, trained, inputs.dataset.info, chosen_protocol)
     if pictures:
       rows = _with_sheet(rows, drawn, found, trained, min(pictures, len(sets[0].rows)), picture, inputs.out_dir)
@@ -150,19 +149,3 @@ def sheet(cells: Sequence[Image.Image]) -> Image.Image:
   for i, cell in enumerate(cells):
     out.paste(cell, (i % columns * width, i // columns * height))
   return out
-
-
-@contextlib.contextmanager
-def _watching() -> Iterator[Watch]:
-  """Yields what is counted -> (done, total) -> None, which shows on a terminal how far each matrix is."""
-  console = Console(stderr=True)
-  columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed:,}/{task.total:,} pairs"),
-             TimeRemainingColumn())
-  with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
-    def start(what: str) -> Callable[[int, int], None]:
-      return functools.partial(show, bar.add_task(what, total=1))
-
-    def show(task, done, total):
-      bar.update(task, completed=done, total=total)
-
-    yield start

@@ -4,19 +4,17 @@ For any two stacks of images `compare_image_features`; for shapes, their picture
 (`render_protocol`). The pictures of one shape are drawn together: they are one independent thing, not twenty-four.
 """
 
-import contextlib
 import dataclasses
 import functools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Literal
 
 import numpy as np
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from fields3d.core.config import Count, Index
 from fields3d.core.errors import MissingInput, UsageFault
 from fields3d.core.types import Mesh
+from fields3d.evaluation.progress import progress
 from fields3d.evaluation.render_protocol import Kept, RenderProtocol, kept_views, mesh_key
 from fields3d.evaluation.results import Evaluation, EvaluationInput, Evaluator, Metric, Row
 from fields3d.evaluation.samples import draw_meshes, reference_meshes
@@ -209,19 +207,3 @@ def _doubts(a: FeatureSet, b: FeatureSet, network: Network) -> list[str]:
     return []
   return [f"{least:,} images are fewer than twice the features' {network.dimensions:,} dimensions: {network.metric} is "
           "far above its limit and the line to infinite N ends too high; compare with the real control only"]
-
-
-@contextlib.contextmanager
-def progress() -> Iterator[Callable[[str, int, int], None]]:
-  """Yields (what, done, total) -> None, a bar on a terminal for each thing that is counted."""
-  console = Console(stderr=True)
-  columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-  with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
-    tasks: dict[str, int] = {}
-
-    def show(what: str, done: int, total: int) -> None:
-      if what not in tasks:
-        tasks[what] = bar.add_task(what, total=total)
-      bar.update(tasks[what], completed=done)
-
-    yield show

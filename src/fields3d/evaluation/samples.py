@@ -3,21 +3,19 @@
 A draw without a surface is None, never left out: each metric says how it counts it.
 """
 
-import contextlib
 import hashlib
 import os
 import pathlib
 import zipfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 
 import jax
 import numpy as np
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from fields3d.core.errors import BadData, Diverged, UsageFault, from_os_error
 from fields3d.core.task import field_of, lookup
 from fields3d.core.types import Dataset, Mesh
+from fields3d.evaluation.progress import progress
 from fields3d.evaluation.results import EvaluationInput
 from fields3d.extraction.sparse import extract
 from fields3d.geometry.meshes import sample_surface
@@ -73,7 +71,7 @@ def draw_meshes(inputs: EvaluationInput, num: int, resolution: int, seed: int, p
   root = inputs.out_dir.parent / FOLDER / f"{pred}-seed{seed}-res{resolution}-{digest.hexdigest()[:16]}"
   _make(root)
   problems = {}
-  with _progress("draws", num) as advance:
+  with progress() as show:
     for index in range(num):
       path = root / f"{index:05d}.npz"
       kept = _read(path)
@@ -82,7 +80,7 @@ def draw_meshes(inputs: EvaluationInput, num: int, resolution: int, seed: int, p
         _write(path, *kept)
       if kept[0] is None:
         problems[index] = kept[1]
-      advance()
+      show("draws", index + 1, num)
 
   def read(index: int) -> Mesh | None:
     kept = _read(root / f"{index:05d}.npz")
@@ -191,13 +189,3 @@ def _make(root: pathlib.Path) -> None:
     root.mkdir(parents=True, exist_ok=True)
   except OSError as error:
     raise from_os_error(error, root) from error
-
-
-@contextlib.contextmanager
-def _progress(what: str, total: int) -> Iterator[Callable[[], None]]:
-  """Yields () -> None, which shows on a terminal that one more is done."""
-  console = Console(stderr=True)
-  columns = (MofNCompleteColumn(), TextColumn(what), BarColumn(), TimeRemainingColumn())
-  with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
-    task = bar.add_task("", total=total)
-    yield lambda: bar.update(task, advance=1)
