@@ -27,7 +27,7 @@ def samples():
 def test_the_same_arguments_give_the_same_bits(dataset):
   again = procedural(**SMALL)
   ours, theirs = dataset.batch(3, 0, 1), again.batch(3, 0, 1)
-  assert ours.keys() == theirs.keys() == {"shape", "x", "sdf", "normals", "colors"}
+  assert ours.keys() == theirs.keys() == {"shape", "label", "x", "sdf", "normals", "colors"}
   for name in ours:
     np.testing.assert_array_equal(ours[name], theirs[name])
   one, other = dataset.shapes("test")[1], again.shapes("test")[1]
@@ -54,10 +54,28 @@ def test_another_seed_is_another_shape():
 
 def test_info_describes_the_training_shapes_in_order(dataset):
   assert dataset.info == {"num_shapes": 4, "names": ["mug-0000", "car-0000", "mug-0003", "car-0003"],
-                          "labels": ["mug", "car"] * 2, "bounds": [[-1.0] * 3, [1.0] * 3]}
+                          "labels": ["mug", "car"] * 2, "classes": ["car", "mug"], "bounds": [[-1.0] * 3, [1.0] * 3]}
   assert [s.name for s in dataset.shapes("train")] == dataset.info["names"]
   assert [s.name for s in dataset.shapes("test")] == ["mug-0002", "car-0002", "mug-0005"]
   assert [s.name for s in dataset.shapes("val")] == ["mug-0001"]
+
+
+def test_kept_samples_are_those_made_in_memory_and_are_made_once(tmp_path, dataset, monkeypatch):
+  kept = procedural(**SMALL, surface=40, cached=True, cache_dir=str(tmp_path), workers=1)
+  memory = procedural(**SMALL, surface=40)
+  for name, value in memory.batch(5, 0, 1).items():
+    np.testing.assert_array_equal(kept.batch(5, 0, 1)[name], value)
+  np.testing.assert_array_equal(kept.batch(5, 0, 1)["x"], dataset.batch(5, 0, 1)["x"])  # the pool is drawn after them
+  monkeypatch.setattr("fields3d.data.kept_samples._keep", lambda *arguments: pytest.fail("made again"))
+  procedural(**SMALL, surface=40, cached=True, cache_dir=str(tmp_path), workers=1)
+
+
+def test_surface_points_lie_on_the_shape_and_labels_name_its_class():
+  dataset = procedural(**SMALL, surface=40)
+  batch, shapes = dataset.batch(0, 0, 1), dataset.shapes("train")
+  for i, label, points in zip(batch["shape"], batch["label"], batch["surface"], strict=True):
+    assert dataset.info["classes"][label] == shapes[i].label
+    np.testing.assert_allclose(shapes[i].sdf(points), 0, atol=1e-6)  # float32 points of size 1
 
 
 def test_batches_hold_the_distance_of_the_shape_they_name(dataset):

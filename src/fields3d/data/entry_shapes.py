@@ -100,23 +100,31 @@ def check_splits(splits: Sequence[float]) -> None:
 
 
 def entry_dataset(root: pathlib.Path, rows: Mapping[str, Sequence[Row]], batch_rows: int, points: int, seed: int,
-                  truth: Mapping[str, Callable[[], Mesh]] | None = None) -> Dataset:
+                  truth: Mapping[str, Callable[[], Mesh]] | None = None, surface: int = 0) -> Dataset:
   """The dataset of prepared shapes.
 
   Args:
     rows: split -> the accepted shapes, in order; "train" not empty.
     batch_rows, points: shapes a batch and points a shape.
     seed: of the batches and of the samples that test-time reconstruction sees.
+    surface: points of each row that are drawn from its surface.
+
+  Raises:
+    UsageFault: `surface` where only samples were prepared.
   """
   train = rows["train"]
+  classes = sorted({row.label for row in train})
   info = {"num_shapes": len(train), "names": [row.name for row in train], "labels": [row.label for row in train],
-          "licences": [row.licence for row in train], "bounds": BOUNDS,
+          "classes": classes, "licences": [row.licence for row in train], "bounds": BOUNDS,
           "splits": {split: len(rows.get(split, ())) for split in SPLITS}}
-  samples = cache.EntrySamples(root, [row.key for row in train])
+  if surface and not all(row.facts["mesh"] for row in train):
+    raise UsageFault("--config.data.surface", "only samples were prepared, no meshes", "remove it, or use a dataset of meshes")
+  samples = cache.EntrySamples(root, [row.key for row in train], with_surface=surface > 0)
 
   def shapes(split: str) -> Sequence[Shape]:
     if split not in SPLITS:
       raise UsageFault("split", f"unknown split {split!r}", nearest(split, SPLITS))
     return EntryShapes(root, rows.get(split, ()), seed, truth)
 
-  return Dataset(info, sdf_batches(samples, batch_rows, points, seed), shapes)
+  labels = [classes.index(row.label) for row in train]
+  return Dataset(info, sdf_batches(samples, batch_rows, points, seed, labels, surface), shapes)

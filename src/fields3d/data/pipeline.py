@@ -18,13 +18,15 @@ class SdfSamples:
   """Signed-distance samples of one shape: outside ones (sdf >= 0) first, then inside ones.
 
   x (n, 3) float32, sdf (n,) float32; num_outside of them are outside. normals (n, 3) float32 (the distance's
-  gradient) and colors (n, 3) uint8 (of the nearest surface point) where known.
+  gradient) and colors (n, 3) uint8 (of the nearest surface point) where known. surface (m, 3) float32: points on the
+  surface, uniform by area, where asked for.
   """
   x: np.ndarray
   sdf: np.ndarray
   num_outside: int
   normals: np.ndarray | None = None
   colors: np.ndarray | None = None
+  surface: np.ndarray | None = None
 
 
 def generator(seed: int, *counters: int) -> np.random.Generator:
@@ -36,20 +38,25 @@ def generator(seed: int, *counters: int) -> np.random.Generator:
   return np.random.Generator(np.random.Philox(np.random.SeedSequence(seed, spawn_key=counters)))
 
 
-def sdf_batches(samples: Sequence[SdfSamples], rows: int, points: int, seed: int) -> Callable:
+def sdf_batches(samples: Sequence[SdfSamples], rows: int, points: int, seed: int, labels: Sequence[int] | None = None,
+                surface: int = 0) -> Callable:
   """The batch function of a Dataset: each row is one shape, half its points outside and half inside.
 
   Shapes are visited in epochs, each a new permutation; `rows` need not divide their number. As in DeepSDF, a shape
   with no sample on one side gives all its points from the other.
 
+  Args:
+    labels: the class of each shape, as numbers. surface: points of a row that are drawn from its surface.
+
   Returns:
     (position, shard, num_shards) -> {"shape" (r,) int32, "x" (r, points, 3), "sdf" (r, points), and "normals",
-    "colors" where every shape has them}, r = rows / num_shards.
+    "colors" where every shape has them, "label" (r,) int32 and "surface" (r, surface, 3) where asked for},
+    r = rows / num_shards.
 
   Raises:
     UsageFault: a batch that cannot fit in memory; rows that do not divide over the processes.
   """
-  in_flight = 4 * rows * points * 40  # four prefetched batches of at most 40 bytes a point
+  in_flight = 4 * rows * (points * 40 + surface * 12)  # four prefetched batches of at most 40 bytes a point
   require_memory(in_flight, "--config.data.rows", f"{rows} rows of {points} points: lower one of them")
   num = len(samples)
   has_normals = all(s.normals is not None for s in samples)
@@ -80,6 +87,12 @@ def sdf_batches(samples: Sequence[SdfSamples], rows: int, points: int, seed: int
       out["normals"] = np.stack([samples[s].normals[i] for s, i in chosen])
     if has_colors:
       out["colors"] = np.stack([samples[s].colors[i] for s, i in chosen]).astype(np.float32) / 255
+    if labels is not None:
+      out["label"] = np.asarray([labels[s] for s in shapes], np.int32)
+    if surface:
+      drawn = [generator(seed, 2, position, r).integers(len(samples[s].surface), size=surface)
+               for s, r in zip(shapes, own, strict=True)]
+      out["surface"] = np.stack([samples[s].surface[i] for s, i in zip(shapes, drawn, strict=True)])
     return out
 
   return batch

@@ -5,6 +5,9 @@ Shape `index` of a family depends on (family, seed, index) alone. Index 3 k belo
 """
 
 import functools
+import hashlib
+import json
+import pathlib
 import zlib
 from collections.abc import Mapping, Sequence
 
@@ -13,7 +16,9 @@ import numpy as np
 from fields3d.core.config import Count, Fraction, Index, Positive
 from fields3d.core.errors import UsageFault, nearest, require_memory
 from fields3d.core.types import Dataset, Mesh, Shape
+from fields3d.data import cache
 from fields3d.data.families import FAMILIES, Parameters
+from fields3d.data.kept_samples import kept_samples
 from fields3d.data.pipeline import SdfSamples, generator, sdf_batches
 from fields3d.data.solids import Solid, normalise, surface, surface_points
 
@@ -51,7 +56,7 @@ def shape(family: str, seed: int, index: int, sampled: Mapping) -> Shape:
 
   @functools.cache
   def samples() -> Mapping[str, np.ndarray]:
-    drawn = sample(made, seed=seed, stream=(zlib.crc32(family.encode()), index, 1), **sampled)
+    drawn = sample_shape(family, seed, index, sampled)
     return {"x": drawn.x, "sdf": drawn.sdf}
 
   def color(points: np.ndarray) -> np.ndarray:
@@ -62,7 +67,7 @@ def shape(family: str, seed: int, index: int, sampled: Mapping) -> Shape:
 
 
 def sample(made: Solid, num: int, near_variances: Sequence[float], near_fraction: float, seed: int,
-           stream: Sequence[int]) -> SdfSamples:
+           stream: Sequence[int], surface_pool: int = 0) -> SdfSamples:
   """Distance samples as DeepSDF draws them, with normals and colours.
 
   A fraction of the points are surface points, uniform by area, displaced by normal noise of each variance in turn;
@@ -72,15 +77,17 @@ def sample(made: Solid, num: int, near_variances: Sequence[float], near_fraction
   Args:
     num: points in all. near_variances: of the noise, in squared units of the model frame. near_fraction: in [0, 1].
     seed, stream: the random numbers depend on these alone.
+    surface_pool: as many points on the surface besides, uniform by area; 0 for none.
 
   Source: DeepSDF, section 5.1: 0.94 of the points, variances 0.005 and 0.0005.
   """
   rng = generator(seed, *stream)
   num_near = round(num * near_fraction)
   x = rng.uniform(-1, 1, (num, 3))
+  mesh = surface(made, _SAMPLING_SPACING) if num_near or surface_pool else None
   if num_near:
     deviations = np.sqrt(np.asarray(near_variances))[np.arange(num_near) % len(near_variances)]
-    points = surface_points(surface(made, _SAMPLING_SPACING), made, num_near, rng)
+    points = surface_points(mesh, made, num_near, rng)
     x[:num_near] = points + deviations[:, None] * rng.standard_normal((num_near, 3))
   x = x.astype(np.float32)
   sdf = made.sdf(x)
@@ -88,18 +95,28 @@ def sample(made: Solid, num: int, near_variances: Sequence[float], near_fraction
   x, sdf = x[order], sdf[order]
   normals = made.normal(x, sdf)
   colors = made.color(x - sdf[:, None] * normals)
-  return SdfSamples(x, sdf.astype(np.float32), int((sdf >= 0).sum()), normals.astype(np.float32), colors)
+  on_surface = surface_points(mesh, made, surface_pool, rng).astype(np.float32) if surface_pool else None
+  return SdfSamples(x, sdf.astype(np.float32), int((sdf >= 0).sum()), normals.astype(np.float32), colors, on_surface)
+
+
+def sample_shape(family: str, seed: int, index: int, sampled: Mapping) -> SdfSamples:
+  """The samples of one shape. sampled: the keyword arguments of `sample` but seed and stream."""
+  return sample(solid(family, seed, index), seed=seed, stream=(zlib.crc32(family.encode()), index, 1), **sampled)
 
 
 def procedural(families: tuple[str, ...] = tuple(FAMILIES), num_shapes: Count = 12, num_val: Index = 6,
                num_test: Index = 6, samples_per_shape: Count = 50_000,
                near_variances: tuple[Positive, ...] = (0.005, 0.0005), near_fraction: Fraction = 0.94,
-               rows: Count = 12, points: Count = 1024, seed: Index = 0) -> Dataset:
+               rows: Count = 12, points: Count = 1024, surface: Index = 0, cached: bool = False,
+               cache_dir: str | None = None, workers: Count | None = None, seed: Index = 0) -> Dataset:
   """The dataset of procedural shapes, the families taking turns.
 
   Args:
     families: names in FAMILIES. num_shapes, num_val, num_test: shapes of each split.
     samples_per_shape, near_variances, near_fraction: as in `sample`. rows, points: of a batch.
+    surface: points of each row of a batch that are drawn from its surface, out of a pool of 8,192 a shape; 0 for none.
+    cached: keep the samples of training shapes on disk, in cache_dir (`cache.default_root()` by default), made by
+      `workers` processes (all cores by default), instead of making them anew in memory: right from some hundred shapes on.
     seed: of the shapes, their samples and the batches.
 
   Raises:
@@ -107,8 +124,9 @@ def procedural(families: tuple[str, ...] = tuple(FAMILIES), num_shapes: Count = 
   """
   _check(families, near_variances, near_fraction)
   bytes_per_sample = 31  # x, sdf and normals in float32, colours
-  require_memory(num_shapes * samples_per_shape * bytes_per_sample, "--config.data.num_shapes",
-                 "lower it or samples_per_shape")
+  if not cached:
+    require_memory(num_shapes * (samples_per_shape * bytes_per_sample + 12 * cache.POOL * bool(surface)),
+                   "--config.data.num_shapes", "lower it or samples_per_shape, or set cached=True")
   sampled = {"num": samples_per_shape, "near_variances": near_variances, "near_fraction": near_fraction}
   counts = dict(zip(SPLITS, (num_shapes, num_val, num_test), strict=True))
 
@@ -121,13 +139,35 @@ def procedural(families: tuple[str, ...] = tuple(FAMILIES), num_shapes: Count = 
       raise UsageFault("split", f"no split {split!r}", nearest(split, counts))
     return tuple(shape(family, seed, index, sampled) for family, index in (place(split, i) for i in range(counts[split])))
 
-  drawn = []
-  for family, index in (place("train", i) for i in range(num_shapes)):
-    drawn.append(sample(solid(family, seed, index), seed=seed, stream=(zlib.crc32(family.encode()), index, 1), **sampled))
-  train = shapes("train")
+  wanted = [(family, seed, index, sampled | ({"surface_pool": cache.POOL} if surface else {}))
+            for family, index in (place("train", i) for i in range(num_shapes))]
+  if cached:
+    root = pathlib.Path(cache_dir) if cache_dir else cache.default_root()
+    probes = {family: _probe(family) for family in families}
+    drawn = kept_samples(root, {_key(probes, *arguments): arguments for arguments in wanted}, sample_shape, workers)
+  else:
+    drawn = [sample_shape(*arguments) for arguments in wanted]
+  train, classes = shapes("train"), sorted(families)
   info = {"num_shapes": num_shapes, "names": [s.name for s in train], "labels": [s.label for s in train],
-          "bounds": [[-1.0] * 3, [1.0] * 3]}
-  return Dataset(info, sdf_batches(drawn, rows, points, seed), shapes)
+          "classes": classes, "bounds": [[-1.0] * 3, [1.0] * 3]}
+  labels = [classes.index(s.label) for s in train]
+  return Dataset(info, sdf_batches(drawn, rows, points, seed, labels, surface), shapes)
+
+
+def _key(probes: Mapping[str, str], family: str, seed: int, index: int, sampled: Mapping) -> str:
+  """The cache's name for the samples of a shape: its parameters, how it is sampled, and what its family builds now."""
+  parts = [family, seed, index, parameters(family, seed, index), sampled, probes[family], cache.VERSION]
+  return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:32]
+
+
+def _probe(family: str) -> str:
+  """Distances, colours and surface points of some shapes of a family: another digest once its code makes others."""
+  digest = hashlib.sha256()
+  for index in range(4):
+    drawn = sample_shape(family, 0, index, {"num": 256, "near_variances": (0.005,), "near_fraction": 0.5, "surface_pool": 64})
+    for array in (drawn.x, drawn.sdf, drawn.normals, drawn.colors, drawn.surface):
+      digest.update(np.ascontiguousarray(array).tobytes())
+  return digest.hexdigest()
 
 
 def _check(families: Sequence[str], near_variances: Sequence[float], near_fraction: float) -> None:

@@ -52,7 +52,8 @@ def pack(path: str, classes: tuple[str, ...] = (), min_closed_share: Fraction = 
          cache_dir: str | None = None, rows: Count = 16, points: Count = 4_096, samples_per_shape: Count = 100_000,
          near_variances: tuple[Positive, ...] = (0.005, 0.0005), near_fraction: Fraction = 0.94, sign: Sign = "winding",
          splits: tuple[NonNegative, ...] = (0.8, 0.1, 0.1), variants: Index = 0,
-         stretch: Annotated[float, Range(gt=1)] = 1.25, workers: Count | None = None, seed: Index = 0) -> Dataset:
+         stretch: Annotated[float, Range(gt=1)] = 1.25, surface: Index = 0, workers: Count | None = None,
+         seed: Index = 0) -> Dataset:
   """The models of a pack (`data.packs`).
 
   Args:
@@ -61,6 +62,7 @@ def pack(path: str, classes: tuple[str, ...] = (), min_closed_share: Fraction = 
     min_closed_share: the least share of a model's faces in closed components; 1 takes watertight models only.
     max_shapes: the first so many of those.
     variants: stretched copies that join each training shape; stretch: by up to this factor along each axis.
+    surface: points of each row of a batch that are drawn from its surface, out of a pool of 8,192 a shape; 0 for none.
     The others as in `meshes`. The sign is the winding number by default, since most models are open somewhere.
 
   Raises:
@@ -77,7 +79,7 @@ def pack(path: str, classes: tuple[str, ...] = (), min_closed_share: Fraction = 
   recipe = Recipe(Protocol(samples_per_shape, near_variances, near_fraction), sign, seed=seed)
   groups = _divide(chosen[:max_shapes], splits)
   groups["train"] = stretched(groups["train"], variants, stretch, seed)
-  return _build(path, groups, recipe, cache_dir, workers, rows, points, seed)
+  return _build(path, groups, recipe, cache_dir, workers, rows, points, seed, surface=surface)
 
 
 def deepsdf(path: str, train: str, val: str | None = None, test: str | None = None, meshes: str | None = None,
@@ -110,7 +112,7 @@ def deepsdf(path: str, train: str, val: str | None = None, test: str | None = No
 
 
 def prepared(path: str, classes: tuple[str, ...] = (), rows: Count = 16, points: Count = 4_096,
-             splits: tuple[NonNegative, ...] = (0.8, 0.1, 0.1), seed: Index = 0) -> Dataset:
+             splits: tuple[NonNegative, ...] = (0.8, 0.1, 0.1), surface: Index = 0, seed: Index = 0) -> Dataset:
   """A folder that `fields3d prepare` wrote; its sources are not needed any more.
 
   Args as in `pack`.
@@ -126,7 +128,7 @@ def prepared(path: str, classes: tuple[str, ...] = (), rows: Count = 16, points:
     raise BadData(path, "has no training shape", "change `classes` or `splits`")
   if not all(row.facts["num_samples"] for row in groups["train"]):
     raise BadData(path, "was prepared without samples", "prepare it again with --samples")
-  return entry_dataset(root, groups, rows, points, seed)
+  return entry_dataset(root, groups, rows, points, seed, surface=surface)
 
 
 def _divide(sources: Sequence[Source], splits: Sequence[float]) -> dict[str, list[Source]]:
@@ -139,7 +141,7 @@ def _divide(sources: Sequence[Source], splits: Sequence[float]) -> dict[str, lis
 
 def _build(path: str, groups: dict[str, Sequence[Source]], recipe: Recipe, cache_dir: str | None, workers: int | None,
            batch_rows: int, points: int, seed: int, single: bool = False,
-           truth: dict[str, Callable[[], Mesh]] | None = None) -> Dataset:
+           truth: dict[str, Callable[[], Mesh]] | None = None, surface: int = 0) -> Dataset:
   """Prepares every split and makes the dataset; only training shapes are sampled, or those that are nothing else."""
   root = pathlib.Path(cache_dir) if cache_dir else cache.default_root()
   kept, rejected = {}, []
@@ -160,7 +162,7 @@ def _build(path: str, groups: dict[str, Sequence[Source]], recipe: Recipe, cache
     raise BadData(path, f"all {len(rejected)} shapes were rejected; the first: {rejected[0].reasons[0]}")
   if single:
     kept = dict.fromkeys(SPLITS, kept["train"])
-  return entry_dataset(root, kept, batch_rows, points, seed, truth)
+  return entry_dataset(root, kept, batch_rows, points, seed, truth, surface)
 
 
 def _instance(root: pathlib.Path, dataset: str, label: str, name: str, sdf_sign: deepsdf_files.SdfSign) -> SampleSource:

@@ -1,0 +1,60 @@
+"""Samples that a function makes, kept on disk by key: thousands of shapes are sampled once, by several processes."""
+
+import logging
+import os
+import pathlib
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from fields3d.data import cache
+from fields3d.data.engines import Processes
+from fields3d.data.pipeline import SdfSamples
+
+LOG = logging.getLogger("fields3d.data")
+_EVERY = 10.0  # seconds between two lines of progress
+
+
+def kept_samples(root: pathlib.Path, wanted: Mapping[str, tuple], make: Callable[..., SdfSamples],
+                 workers: int | None = None) -> cache.EntrySamples:
+  """The samples of every key, in order; those that are not in the cache yet are made and put there.
+
+  Args:
+    root: of the cache. wanted: {key: arguments of `make`}; a key stands for everything that the samples depend on.
+    make: a function of a module, (*arguments) -> samples.
+    workers: processes; all cores by default. One works in this process.
+
+  Raises:
+    CannotWrite, IOFault: the cache refuses, is full, or a worker process died.
+  """
+  missing = {key: arguments for key, arguments in wanted.items() if not cache.has_entry(root, key)}
+  count = min(workers or os.cpu_count() or 1, len(missing))
+  if count > 1:
+    _in_processes(root, missing, make, count)
+  else:
+    for key, arguments in missing.items():
+      _keep(root, key, make, arguments)
+  return cache.EntrySamples(root, tuple(wanted))
+
+
+def _in_processes(root: pathlib.Path, missing: Mapping[str, tuple], make: Callable, workers: int) -> None:
+  began = said = time.monotonic()
+  todo, done, waiting = iter(missing.items()), 0, 0
+  with Processes(workers) as engine:
+    while done < len(missing):
+      while waiting < engine.capacity and (call := next(todo, None)) is not None:
+        engine.submit(call[0], _keep, root, call[0], make, call[1])
+        waiting += 1
+      finished = len(engine.wait())
+      done, waiting = done + finished, waiting - finished
+      if (now := time.monotonic()) - said > _EVERY:
+        said, rate = now, done / (now - began)
+        LOG.warning("samples of %d of %d shapes, %.1f a second, %.0f s to go", done, len(missing), rate,
+                    (len(missing) - done) / rate)
+
+
+def _keep(root: pathlib.Path, key: str, make: Callable, arguments: tuple[Any, ...]) -> None:
+  samples = make(*arguments)
+  facts = {"normals": samples.normals is not None, "colors": samples.colors is not None,
+           "num_outside": samples.num_outside, "num_samples": len(samples.sdf)}
+  cache.write_entry(root, key, facts, None, None, samples)
