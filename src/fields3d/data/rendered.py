@@ -143,7 +143,7 @@ def _photograph(made: Solid, trace: _Tracer, camera: Camera, k: int) -> tuple[np
   normal = made.normal(origin + t * v, away)
   t -= away[:, None] / np.minimum(np.sum(normal * v, axis=1, keepdims=True), -0.1)  # the last step, in float64
   rgba, depth = np.zeros((len(d), 4)), np.zeros(len(d))
-  rgba[seen, :3] = _shade(made.color(origin + t * v), normal, v)
+  rgba[seen, :3] = shade(made.color(origin + t * v), normal, v)
   rgba[seen, 3] = 1.0
   depth[seen] = t[:, 0] * (v @ -camera.pose[:, 2])
   pixels, far = np.zeros((width * height, 4), np.uint16), np.zeros(width * height, np.float32)
@@ -163,7 +163,7 @@ def _in_blocks(trace: Callable, origin: np.ndarray, directions: np.ndarray, star
   return [np.concatenate(part)[:len(start)] for part in zip(*blocks, strict=True)]
 
 
-def _shade(albedo: np.ndarray, normal: np.ndarray, view: np.ndarray) -> np.ndarray:
+def shade(albedo: np.ndarray, normal: np.ndarray, view: np.ndarray) -> np.ndarray:
   """sRGB in [0, 1] of surfaces (n, 3) of that sRGB colour (uint8) and unit normal seen along unit directions `view`.
 
   Half ambient light, more of it from above, half a lamp; and a highlight of at most 0.15 (Blinn and Phong).
