@@ -13,9 +13,10 @@ from fields3d.tasks import TASKS
 ROOT = pathlib.Path(fields3d.__file__).parent
 MAY_IMPORT = {
     "core": set(), "geometry": set(), "encodings": set(), "networks": set(), "training": set(),
+    "generative": set(),
     "losses": {"geometry"}, "rendering": {"geometry"}, "extraction": {"geometry"},
     "data": {"geometry"}, "fields": {"encodings", "networks"},
-    "tasks": {"fields", "networks", "losses", "rendering", "geometry"},
+    "tasks": {"fields", "networks", "generative", "losses", "rendering", "geometry"},
     "metrics": {"geometry", "rendering"},
     "evaluation": {"geometry", "extraction", "rendering", "metrics"},
 }

@@ -1,0 +1,173 @@
+"""Denoisers: 0 at the start, equivariant, conditioned by label, tokens and level, the same with and without remat."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from fields3d.core.config import build
+from fields3d.core.errors import UsageFault
+from fields3d.core.numerics import Policy
+from fields3d.networks import DENOISERS
+from fields3d.networks.denoiser import DenoiserNetwork, attention, init_attention, waves
+
+SHAPES = {"residual_mlp": (6,), "set_transformer": (5, 3)}  # a row per entry of the table
+CLASSES, TOKEN_DIM, ROWS = 3, 4, 2
+
+
+def network(name, **settings):
+  net = build(DENOISERS, dict(name=name, width=16, depth=2, heads=2, **settings))
+  return DenoiserNetwork(jax.jit(net.init, static_argnums=(1, 2, 3, 4)), jax.jit(net.apply))
+
+
+def shaken(params):
+  """Parameters as after training: none of them 0."""
+  draw = np.random.default_rng(9)
+  return jax.tree.map(lambda x: np.asarray(x) + 0.3 * draw.standard_normal(x.shape).astype(np.float32), params)
+
+
+def inputs(name):
+  draw = np.random.default_rng(1)
+  return (jnp.asarray(draw.standard_normal((ROWS, *SHAPES[name])), jnp.float32), jnp.asarray([0.2, 0.7]),
+          jnp.asarray([0, 2]), jnp.asarray(draw.standard_normal((ROWS, 7, TOKEN_DIM)), jnp.float32))
+
+
+def made(name, **settings):
+  net = network(name, **settings)
+  return net, shaken(net.init(jax.random.key(0), SHAPES[name], CLASSES, TOKEN_DIM))
+
+
+def test_the_table_and_these_tests_name_the_same_networks():
+  assert set(SHAPES) == set(DENOISERS)
+
+
+@pytest.mark.parametrize("name", SHAPES)
+def test_a_new_network_says_zero_and_its_last_layer_has_a_gradient(name):
+  net = network(name)
+  params = net.init(jax.random.key(0), SHAPES[name], CLASSES, TOKEN_DIM)
+  x, c, label, tokens = inputs(name)
+  np.testing.assert_array_equal(net.apply(params, x, c, label, tokens), np.zeros(x.shape))
+  grads = jax.jit(jax.grad(lambda p: jnp.sum(net.apply(p, x, c, label, tokens) * x)))(params)
+  assert float(jnp.max(jnp.abs(grads["out"]["w"]))) > 0.1
+
+
+@pytest.mark.parametrize("name", SHAPES)
+def test_every_condition_is_heard_and_no_row_hears_another(name):
+  net, params = made(name)
+  x, c, label, tokens = inputs(name)
+  base = net.apply(params, x, c, label, tokens)
+  assert base.shape == x.shape
+  changed = dict(x=(x.at[0].add(1), c, label, tokens), c=(x, c.at[0].add(0.01), label, tokens),
+                 label=(x, c, label.at[0].set(1), tokens), tokens=(x, c, label, tokens.at[0, 3].add(1)))
+  for what, given in changed.items():
+    difference = np.abs(net.apply(params, *given) - base)
+    assert difference[0].max() > 1e-3, what
+    assert difference[1].max() < 1e-5, what  # rounding of values near 1
+
+
+@pytest.mark.parametrize("name", SHAPES)
+def test_no_label_is_minus_one_and_no_tokens_are_tokens_of_zero(name):
+  net, params = made(name)
+  x, c, label, tokens = inputs(name)
+  none = net.apply(params, x, c, None, None)
+  np.testing.assert_array_equal(net.apply(params, x, c, jnp.asarray([-1, -1]), None), none)
+  np.testing.assert_allclose(net.apply(params, x, c, None, 0 * tokens), none, rtol=1e-4, atol=1e-5)  # values near 1
+  for given in ([0, -1], [1, -1], [2, -1]):
+    out = net.apply(params, x, c, jnp.asarray(given), None)
+    assert np.abs(out[0] - none[0]).max() > 1e-3
+    np.testing.assert_allclose(out[1], none[1], rtol=1e-5, atol=1e-6)  # values near 1
+
+
+@pytest.mark.parametrize("name", SHAPES)
+def test_remat_changes_neither_values_nor_gradients(name):
+  x, c, label, tokens = inputs(name)
+  _, params = made(name)
+
+  def loss(params, net):
+    return jnp.sum(net.apply(params, x, c, label, tokens) ** 2)
+
+  out = []
+  for remat in (False, True):
+    net = network(name, remat=remat)
+    out.append(jax.jit(jax.value_and_grad(loss), static_argnums=1)(params, net))
+    assert ("checkpoint" in str(jax.make_jaxpr(loss, static_argnums=1)(params, net))) == remat
+  # rtol is against the largest gradient; sums in another order.
+  jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4 * np.abs(a).max() + 1e-6), *out)
+
+
+@pytest.mark.parametrize("name", SHAPES)
+def test_bfloat16_rounds_factors_and_returns_float32(name):
+  x, c, label, tokens = inputs(name)
+  exact, rounded = (made(name, compute=compute)[0].apply(made(name)[1], x, c, label, tokens)
+                    for compute in ("float32", "bfloat16"))
+  assert rounded.dtype == jnp.float32
+  difference = np.abs(exact - rounded).max() / np.abs(exact).max()
+  assert 1e-5 < difference < 0.1  # 2^-8 a factor, over two blocks
+
+
+@pytest.mark.parametrize("name", SHAPES)
+def test_dropout_needs_a_key_and_keeps_its_layers_apart(name):
+  net, params = made(name, dropout=0.5)
+  x, c, label, tokens = inputs(name)
+  plain = made(name)[0].apply(params, x, c, label, tokens)
+  np.testing.assert_array_equal(net.apply(params, x, c, label, tokens), plain)
+  one, other = (net.apply(params, x, c, label, tokens, jax.random.key(k)) for k in (0, 1))
+  assert np.abs(one - plain).max() > 1e-3 and np.abs(one - other).max() > 1e-3
+
+
+@pytest.mark.parametrize("name", SHAPES)
+def test_self_conditioning_adds_parameters_only_where_it_is_set(name):
+  x, c, label, _ = inputs(name)
+  net = network(name)
+  off = net.init(jax.random.key(0), SHAPES[name], CLASSES)
+  on = shaken(net.init(jax.random.key(0), SHAPES[name], CLASSES, 0, True))
+  assert set(on["inputs"]) - set(off["inputs"]) == {"previous"}
+  zero, some = (net.apply(on, x, c, label, None, None, previous) for previous in (0 * x, x))
+  assert np.abs(zero - some).max() > 1e-3
+  for params, previous in ((off, x), (on, None)):
+    with pytest.raises(UsageFault, match="set in one"):
+      net.apply(params, x, c, label, None, None, previous)
+  with pytest.raises(UsageFault, match="token_dim"):
+    net.apply(off, x, c, label, jnp.zeros((ROWS, 1, 2)))
+
+
+def test_a_permutation_of_the_set_permutes_the_answer_and_one_of_the_tokens_changes_nothing():
+  net, params = made("set_transformer")
+  x, c, label, tokens = inputs("set_transformer")
+  order = np.asarray([3, 0, 4, 1, 2])
+  base = net.apply(params, x, c, label, tokens)
+  np.testing.assert_allclose(net.apply(params, x[:, order], c, label, tokens), base[:, order], rtol=1e-4, atol=1e-5)
+  np.testing.assert_allclose(net.apply(params, x, c, label, tokens[:, ::-1]), base, rtol=1e-4, atol=1e-5)
+  assert np.abs(base - base[:, order]).max() > 1e-2  # values near 1
+
+
+def test_attention_equals_a_loop_over_heads_queries_and_keys():
+  width, heads = 6, 2
+  params = shaken(init_attention(jax.random.key(0), width))
+  draw = np.random.default_rng(1)
+  h, other = draw.standard_normal((2, 3, width)), draw.standard_normal((2, 4, width))
+  p = jax.tree.map(lambda a: np.asarray(a, np.float64), params)
+  expected = np.zeros((2, 3, width))
+  for b in range(2):
+    for i in range(3):
+      q = np.asarray(h[b, i], np.float64) @ p["q"]["w"] + p["q"]["b"]
+      mixed = np.zeros(width)
+      for part in (slice(0, 3), slice(3, 6)):
+        kv = [np.asarray(o, np.float64) @ p["kv"]["w"] + p["kv"]["b"] for o in other[b]]
+        scores = np.exp([q[part] @ one[:width][part] / np.sqrt(3) for one in kv])
+        mixed[part] = sum(s * one[width:][part] for s, one in zip(scores / scores.sum(), kv, strict=True))
+      expected[b, i] = mixed @ p["out"]["w"] + p["out"]["b"]
+  np.testing.assert_allclose(jax.jit(attention, static_argnums=(3, 4))(params, jnp.asarray(h, jnp.float32),
+                             jnp.asarray(other, jnp.float32), heads, Policy()), expected, rtol=1e-5, atol=1e-6)  # near 1
+
+
+def test_levels_a_thousandth_apart_look_different_and_a_unit_apart_unrelated():
+  near, far = waves(jnp.asarray([0.4, 0.401]), 64), waves(jnp.asarray([0.4, 1.4]), 64)
+  assert 0.1 < float(jnp.linalg.norm(near[0] - near[1])) < float(jnp.linalg.norm(far[0] - far[1]))
+  np.testing.assert_allclose(jnp.sum(near**2, axis=1), 32, rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", SHAPES)
+def test_heads_that_do_not_divide_the_width_are_a_fault(name):
+  with pytest.raises(UsageFault, match="divisor"):
+    build(DENOISERS, dict(name=name, width=16, heads=3))
