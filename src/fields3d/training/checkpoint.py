@@ -93,7 +93,8 @@ class Checkpoints:
     _together(self._clear(building))
     plain, described = to_plain(tree)
     try:
-      response = ocp.save_async(building / "state", plain)
+      with _saving():
+        response = ocp.save_async(building / "state", plain)
     except Exception as e:
       raise _write_fault(e, building.with_suffix("")) from e
     self._thread = threading.Thread(target=self._finish, args=(step, building, response, described))
@@ -246,6 +247,16 @@ def load(step_dir: pathlib.Path, abstract: Mapping[str, PyTree]) -> PyTree:
   leaves = [jax.random.wrap_key_data(value, impl=leaf.dtype) if is_key(leaf) else value
             for leaf, value in zip(wanted.values(), jax.tree.leaves(plain), strict=True)]
   return treedef.unflatten(leaves)
+
+
+def _saving() -> ocp.Context:
+  """How orbax writes. Not compressed: zstd took nine tenths of the time to make random weights 8 % smaller. In chunks of
+  8 MiB, whose buffers are used again when read, and files of 128 MiB, which are hashed side by side."""
+  context = ocp.Context()
+  context.array.saving.use_compression = False
+  context.array.saving.storage_options.chunk_byte_size = 8 << 20
+  context.array.saving.ocdbt_target_data_file_size = 128 << 20
+  return context
 
 
 def foreign(path: pathlib.Path) -> BadData:

@@ -55,6 +55,11 @@ def first_nonfinite(tree: PyTree) -> tuple[str, int] | None:
     else:
       blocks = [s.data for s in leaf.addressable_shards if s.replica_id == 0] if not is_key(leaf) else []
     inexact = blocks and jax.numpy.issubdtype(blocks[0].dtype, np.inexact)
-    if inexact and (count := sum(int(np.size(b) - np.isfinite(np.asarray(b)).sum()) for b in blocks)):
+    if inexact and (count := sum(_nonfinite(np.asarray(b).reshape(-1)) for b in blocks)):
       return leaf_name(path), count
   return None
+
+
+def _nonfinite(flat: np.ndarray, part: int = 1 << 18) -> int:
+  """How many of (n,) values are NaN or infinite; in parts that stay in the processor's cache."""
+  return sum(len(x) - int(np.count_nonzero(np.isfinite(x))) for x in (flat[i:i + part] for i in range(0, len(flat), part)))

@@ -11,6 +11,7 @@ import json
 import os
 import pathlib
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 
 from fields3d.core import strict_json
 from fields3d.core.errors import BadData, Fault
@@ -26,9 +27,11 @@ def write_manifest(step_dir: pathlib.Path, facts: Mapping) -> None:
     step_dir: a directory whose other files are final.
     facts: JSON-able; must hold "step" and "tree".
   """
-  files = {}
-  for path in sorted(p for p in step_dir.rglob("*") if p.is_file() and p != step_dir / NAME):
-    files[path.relative_to(step_dir).as_posix()] = {"size": path.stat().st_size, "sha256": _hash(path, durable=True)}
+  paths = sorted(p for p in step_dir.rglob("*") if p.is_file() and p != step_dir / NAME)
+  with ThreadPoolExecutor() as pool:
+    hashes = pool.map(lambda path: _hash(path, durable=True), paths)
+    files = {path.relative_to(step_dir).as_posix(): {"size": path.stat().st_size, "sha256": digest}
+             for path, digest in zip(paths, hashes, strict=True)}
   for path in (p for p in step_dir.rglob("*") if p.is_dir()):
     strict_json.sync_directory(path)
   body = {"format": FORMAT, **facts, "files": files}
@@ -69,17 +72,22 @@ def verify(step_dir: str | os.PathLike, contents: bool = True) -> list[str]:
   problems = []
   if step_dir.name.isdigit() and manifest["step"] != int(step_dir.name):
     problems.append(f"{step_dir}: holds step {manifest['step']}")
-  for name, entry in manifest["files"].items():
-    path = step_dir / name
-    try:
-      size = path.stat().st_size
-      if size != entry["size"]:
-        problems.append(f"{path}: {size} bytes, {entry['size']} expected")
-      elif contents and _hash(path) != entry["sha256"]:
-        problems.append(f"{path}: content differs from its sha256")
-    except OSError as e:
-      problems.append(f"{path}: {(e.strerror or str(e)).lower()}")
-  return problems
+  with ThreadPoolExecutor() as pool:
+    found = pool.map(lambda item: _problem(step_dir / item[0], item[1], contents), manifest["files"].items())
+    return problems + [problem for problem in found if problem]
+
+
+def _problem(path: pathlib.Path, entry: Mapping, contents: bool) -> str | None:
+  """What is wrong with a file that should be as `entry` says."""
+  try:
+    size = path.stat().st_size
+    if size != entry["size"]:
+      return f"{path}: {size} bytes, {entry['size']} expected"
+    if contents and _hash(path) != entry["sha256"]:
+      return f"{path}: content differs from its sha256"
+  except OSError as e:
+    return f"{path}: {(e.strerror or str(e)).lower()}"
+  return None
 
 
 def candidates(directory: str | os.PathLike) -> list[int]:
