@@ -4,9 +4,14 @@ Codes are drawn from the distribution that the run's task has fitted (its predic
 and, where there is one, `color`. The same run, step, --num and --seed give the same shapes. A draw without a surface in
 the box is reported and not written. samples.json beside the files says which seed and step they are of.
 
+--label draws of one class, from a run that knows classes; --scan draws what fits a partial scan: the points of a PLY,
+OBJ, NPY or NPZ file, in the run's normalised frame (`predict` functions `sample_label` and `complete`).
+
 examples:
   fields3d sample runs/quickstart --num 8 --seed 1 --out shapes
   fields3d sample runs/quickstart --num 2 --resolution 256 --format ply --step 2000
+  fields3d sample runs/prior --num 4 --label chair
+  fields3d sample runs/completion --num 4 --scan half_a_chair.ply
 """
 
 import argparse
@@ -22,6 +27,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
   parser.add_argument("--num", type=whole(1, 100_000), default=4, metavar="N",
                       help="shapes to draw (default %(default)s)")
   parser.add_argument("--seed", type=seed, default=0, metavar="S", help="seed of the draw (default %(default)s)")
+  given = parser.add_mutually_exclusive_group()
+  given.add_argument("--label", metavar="NAME", help="draw from this class of the training data")
+  given.add_argument("--scan", type=pathlib.Path, metavar="FILE", help="draw what fits the points of this file")
   parser.add_argument("--out", type=pathlib.Path, metavar="DIR", help="where to write (default DIR/samples)")
   parser.add_argument("--resolution", type=whole(8, 4096), metavar="R",
                       help="grid nodes per axis (default: the config's extract_resolution)")
@@ -35,17 +43,42 @@ def run(args: argparse.Namespace) -> int:
   import jax
 
   from fields3d.commands.rundir import open_run
-  from fields3d.core.task import field_of, lookup
+  from fields3d.core.task import field_of
 
   opened = open_run(args.workdir, step=args.step)
-  draw = lookup(opened.predict, "sample", f"{args.workdir}: the task cannot be sampled")
-  codes = draw(jax.random.key(args.seed), args.num)
+  codes = _draw(opened, args, jax.random.key(args.seed))
   out = args.out or args.workdir / "samples"
   resolution = args.resolution or opened.config.get("extract_resolution", 128)
   facts = {"seed": args.seed, "step": opened.step, "resolution": resolution}
+  facts |= {"label": args.label} if args.label else {"scan": str(args.scan)} if args.scan else {}
   rows = [_write_shape(field_of(opened.predict, codes[i], opened.dataset.info), out / f"{i:04d}.{args.format}",
                        {**facts, "index": i}) for i in range(args.num)]
   return _report(out, {"run": str(args.workdir), "num": args.num, **facts}, rows)
+
+
+def _draw(opened, args: argparse.Namespace, key):
+  """The codes that were asked for."""
+  import numpy as np
+
+  from fields3d.commands.point_files import read_points
+  from fields3d.core.errors import BadData, UsageFault, nearest
+  from fields3d.core.task import lookup
+
+  where = f"{args.workdir}: the task cannot be sampled"
+  if args.label is None and args.scan is None:
+    return lookup(opened.predict, "sample", where)(key, args.num)
+  if args.label is not None:
+    draw, classes = lookup(opened.predict, "sample_label", f"{where} by class"), list(opened.dataset.info["classes"])
+    if args.label not in classes:
+      raise UsageFault("--label", f"the training data has no class {args.label!r}", nearest(args.label, classes))
+    return draw(key, classes.index(args.label), args.num)
+  draw = lookup(opened.predict, "complete", f"{where} from a scan")
+  cloud = read_points(args.scan).clouds[0]
+  largest = float(np.abs(cloud).max())
+  if largest > 1.1:
+    raise BadData(args.scan, f"a point is {largest:.3g} from the axes, outside the run's frame, the unit sphere",
+                  "move and scale the scan as the shape it is of would be normalised")
+  return draw(np.float32(cloud), key, args.num)
 
 
 def _write_shape(field, path: pathlib.Path, facts: dict) -> dict:

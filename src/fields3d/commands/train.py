@@ -101,13 +101,22 @@ def make_loop(config: dict, workdir: pathlib.Path, dataset, task, optimisers, al
   log = RunLog(workdir, config["num_steps"])
 
   def transfer(params):
+    frozen = sorted(set(params) - set(task.losses))
+    if not config.get("init_from"):
+      if frozen:
+        raise UsageFault("--config.init_from", f"is not set, and the task does not train {', '.join(frozen)}",
+                         "give the run that has it")
+      return params
     params, rows = restore_partial(pathlib.Path(config["init_from"]), params)
     for row in rows:
+      if row.verdict != "taken" and row.name.split("/")[0] in frozen:
+        raise UsageFault("--config.init_from", f"does not give {row.name}, which is not trained here: {row.reason}",
+                         "use the base's own settings and data")
       log.note(f"init_from: {row.verdict} {row.name}: {row.reason}")
     return params
 
   return Loop(task, dataset, optimisers, seed=config.get("seed", 0), num_steps=config["num_steps"], workdir=workdir,
-              log=log, settings=build_settings(config), transfer=transfer if config.get("init_from") else None,
+              log=log, settings=build_settings(config), transfer=transfer,
               allow_nonfinite=allow_nonfinite)
 
 

@@ -8,9 +8,18 @@ The names in `Task.predict`, over all tasks (an evaluator or command asks for on
   reconstruct(params, extra, x, sdf, key) -> z     the code of an unseen shape from samples x (n, 3), sdf (n,)
   interpolate(params, extra, za, zb, t) -> z       between two codes, t in [0, 1]
   sample(params, extra, key, num) -> (num, d)      new codes from the fitted distribution (num is static)
+  latents(params, extra, batch, key) -> (rows, *z) the clean codes of a batch's rows: what a prior over this task learns
+  encode(params, extra, points, key) -> z          the code of a cloud of points (n, 3) on a surface
+  sample_label(params, extra, key, label, num) -> (num, *z)   draws of one class (num is static)
+  complete(params, extra, points, key, num) -> (num, *z)      draws that fit a partial scan (n, 3) (num is static)
   render(params, extra, rays) -> {"rgb" (n, 3), "opacity" (n,), "depth" (n,), "normal" (n, 3) if known}
                                                    what rays (`core.types.Rays`, n) see, over the task's background; depth is
                                                    the expected t, of the seen part
+  render_code(params, extra, z, rays) -> as render   what rays see of the shape of one code z
+  image_code(params, extra, rays, rgb, alpha, key) -> z  the code of an unseen shape from n posed pixels of one to a few pictures:
+                                                   rays (n), rgb (n, 3) premultiplied by alpha (n,)
+  image(params, extra, z, pose) -> {"rgb" (h, w, 3), "opacity", "depth" (h, w)}  the picture of a code from pose (3, 4), at the
+                                                   dataset's size and angle of view, over white
   density(params, extra, x, z) -> (n,)             absorption per unit of length at x, in 1 / unit of the model frame
   radiance(params, extra, x, d) -> (n, 3)          colour at x seen along unit directions d, sRGB in [0, 1]
 """
@@ -75,7 +84,7 @@ def averaged(state: State) -> PyTree:
 def bind(task: Task, state: State) -> dict[str, Callable]:
   """The predict functions with parameters and extra filled in and jitted."""
   params = averaged(state)
-  static = {"sample": (3,)}
+  static = {"sample": (3,), "sample_label": (4,), "complete": (4,)}  # num
 
   def close(name, fn):
     jitted = jax.jit(fn, static_argnums=static.get(name, ()))

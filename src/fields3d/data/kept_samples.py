@@ -1,8 +1,8 @@
 """Samples that a function makes, kept on disk by key: thousands of shapes are sampled once, by several processes."""
 
-import logging
 import os
 import pathlib
+import sys
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -11,7 +11,6 @@ from fields3d.data import cache
 from fields3d.data.engines import Processes
 from fields3d.data.pipeline import SdfSamples
 
-LOG = logging.getLogger("fields3d.data")
 _EVERY = 10.0  # seconds between two lines of progress
 
 
@@ -49,8 +48,8 @@ def _in_processes(root: pathlib.Path, missing: Mapping[str, tuple], make: Callab
       done, waiting = done + finished, waiting - finished
       if (now := time.monotonic()) - said > _EVERY:
         said, rate = now, done / (now - began)
-        LOG.warning("samples of %d of %d shapes, %.1f a second, %.0f s to go", done, len(missing), rate,
-                    (len(missing) - done) / rate)
+        print(f"samples of {done:,} of {len(missing):,} shapes, {rate:.1f} a second, {(len(missing) - done) / rate:.0f} s to go",
+              file=sys.stderr, flush=True)
 
 
 def _keep(root: pathlib.Path, key: str, make: Callable, arguments: tuple[Any, ...]) -> None:

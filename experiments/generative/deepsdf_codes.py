@@ -1,0 +1,53 @@
+"""DeepSDF codes of two thousand procedural chairs and tables: what the priors of code_prior.py are learned over.
+
+Codes are disturbed by a little noise in training, so that near codes make like shapes. `:paper` is the auto-decoder of
+the paper on a class of ShapeNet, see deepsdf/shapenet_chairs.py.
+
+Source: Park et al. 2019, "DeepSDF", section 4, with a smaller network on Fourier features; noise on codes: Zadeh et al.
+  2019, "Variational auto-decoder", with one fixed variance.
+Expect: see "Priors over codes" in experiments/README.md.
+
+  fields3d train --config experiments/generative/deepsdf_codes.py --workdir runs/codes
+  fields3d train --config experiments/generative/deepsdf_codes.py:runlocal --workdir runs/local      (seconds)
+
+Often overridden: --config.data.families=chair  --config.data.num_shapes=500  --config.task.code_noise=0
+"""
+
+from ml_collections import ConfigDict
+
+LOCAL = "runlocal"
+
+
+def get_config(arg=None):
+  local = arg == LOCAL
+  steps = 30 if local else 15_000
+  config = ConfigDict()
+  config.seed = 0
+  config.num_steps = steps
+  config.data = dict(
+      name="procedural", families=("chair", "table"), num_shapes=8 if local else 2000, num_val=0,
+      num_test=4 if local else 400, samples_per_shape=2000 if local else 20_000, near_variances=(0.005, 0.0005),
+      near_fraction=0.8, rows=8 if local else 32, points=64 if local else 384, cached=not local, seed=0)
+  config.task = dict(
+      name="fit_sdf", clamp=0.1, block=64 if local else 64, code_noise=0.015,
+      field=dict(name="deepsdf", width=32 if local else 128, depth=6, skip=3, code_dim=16 if local else 64, dropout=0.0,
+                 weight_norm=True, encoding=dict(name="fourier", levels=4)),
+      curriculum=dict(distance=1.0, code=dict(name="linear", start=0.0, end=1e-4, steps=steps // 10)),
+      reconstruct=dict(steps=20 if local else 400, samples=256 if local else 4096))
+  decayed = lambda rate: dict(name="cosine", start=rate, end=rate / 100, steps=steps)
+  config.optim = dict(field=dict(name="adam", learning_rate=decayed(1e-3), learning_rates=dict(codes=decayed(4e-3)),
+                                 ema=0.99 if local else 0.999))
+  config.evals = evaluators(local)
+  config.train = dict(log_every=10 if local else 100, checkpoint_every=10 if local else 2500)
+  config.extract_resolution = 24 if local else 96
+  return config
+
+
+def evaluators(local):
+  """As many draws as there are held-out shapes, judged as a set and one by one; shared with the priors."""
+  return dict(
+      draws=dict(name="distribution", split="test", protocol="pointflow", points=64 if local else 1024,
+                 resolution=24 if local else 96, k=3, pictures=2 if local else 24, picture=32 if local else 128,
+                 max_train=4 if local else 1000),
+      soundness=dict(name="quality", num=4 if local else 400, resolution=24 if local else 96,
+                     references=4 if local else 64, crossings=False))
