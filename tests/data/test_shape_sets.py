@@ -52,6 +52,15 @@ def test_a_single_mesh_stands_in_every_split(tmp_path):
   assert (batch["sdf"][0] < 0).sum() == 32
 
 
+def test_surface_points_lie_on_the_mesh_and_are_drawn_once(tmp_path):
+  section = {"name": "meshes", "path": str(box(tmp_path / "a.ply")), **SMALL, "rows": 1, "surface": 50}
+  batch = data(section).batch(3, 0, 1)
+  assert batch["surface"].shape == (1, 50, 3) and batch["label"].tolist() == [0]
+  np.testing.assert_allclose(data(section).shapes("train")[0].sdf(batch["surface"][0]), 0, atol=1e-6)  # float32 points
+  np.testing.assert_array_equal(data(section).batch(3, 0, 1)["surface"], batch["surface"])
+  assert len(list((tmp_path / "cache").rglob("surface.npy"))) == 1
+
+
 def test_a_shape_is_the_truth_in_the_model_frame(tmp_path):
   dataset = data({"name": "meshes", "path": str(box(tmp_path / "a.ply")), **SMALL})
   shape = dataset.shapes("train")[0]

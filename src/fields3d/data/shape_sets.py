@@ -26,7 +26,8 @@ Sign = Literal["auto", "winding", "pseudonormal", "unsigned"]
 def meshes(path: str, cache_dir: str | None = None, rows: Count = 1, points: Count = 16_384,
            samples_per_shape: Count = 500_000, near_variances: tuple[Positive, ...] = (0.005, 0.0005),
            near_fraction: Fraction = 0.94, sign: Sign = "auto", keep_largest: bool = False, strict: bool = False,
-           splits: tuple[NonNegative, ...] = (1.0, 0.0, 0.0), workers: Count | None = None, seed: Index = 0) -> Dataset:
+           splits: tuple[NonNegative, ...] = (1.0, 0.0, 0.0), surface: Index = 0, workers: Count | None = None,
+           seed: Index = 0) -> Dataset:
   """A mesh file, or every mesh file below a folder.
 
   Args:
@@ -36,6 +37,7 @@ def meshes(path: str, cache_dir: str | None = None, rows: Count = 1, points: Cou
     samples_per_shape, near_variances, near_fraction: see `sdf_samples.Protocol`.
     sign, keep_largest, strict: see `prepare.Recipe`.
     splits: shares of train, val and test; a shape's split depends on its name alone.
+    surface: points of each row of a batch that are drawn from its surface, out of a pool of 8,192 a shape; 0 for none.
     workers: processes that prepare; all cores by default.
 
   Raises:
@@ -44,8 +46,9 @@ def meshes(path: str, cache_dir: str | None = None, rows: Count = 1, points: Cou
   sources = find_sources(path)
   recipe = Recipe(Protocol(samples_per_shape, near_variances, near_fraction), sign, keep_largest, strict, seed)
   if len(sources) == 1:
-    return _build(path, {"train": sources}, recipe, cache_dir, workers, rows, points, seed, single=True)
-  return _build(path, _divide(sources, splits), recipe, cache_dir, workers, rows, points, seed)
+    return _build(path, {"train": sources}, recipe, cache_dir, workers, rows, points, seed, single=True,
+                  surface=surface)
+  return _build(path, _divide(sources, splits), recipe, cache_dir, workers, rows, points, seed, surface=surface)
 
 
 def pack(path: str, classes: tuple[str, ...] = (), min_closed_share: Fraction = 0.0, max_shapes: Count | None = None,
@@ -62,7 +65,6 @@ def pack(path: str, classes: tuple[str, ...] = (), min_closed_share: Fraction = 
     min_closed_share: the least share of a model's faces in closed components; 1 takes watertight models only.
     max_shapes: the first so many of those.
     variants: stretched copies that join each training shape; stretch: by up to this factor along each axis.
-    surface: points of each row of a batch that are drawn from its surface, out of a pool of 8,192 a shape; 0 for none.
     The others as in `meshes`. The sign is the winding number by default, since most models are open somewhere.
 
   Raises:
