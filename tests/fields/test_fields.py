@@ -12,6 +12,8 @@ SMALL = {
     "deepsdf": dict(name="deepsdf", width=16, depth=4, skip=2, dropout=0.0),
     "encoded": dict(name="encoded", width=16, encoding=dict(name="fourier", levels=2), sphere=None),
     "siren": dict(name="siren", width=16, depth=2),
+    "generated_planes": dict(name="generated_planes", features=4, coarsest=2, doublings=1, generator_width=8, width=16),
+    "modulated": dict(name="modulated", width=16, depth=2, encoding=dict(name="fourier", levels=2)),
 }
 
 
@@ -53,7 +55,7 @@ def test_each_value_is_its_own_points_and_codes_alone(name):
 @pytest.mark.parametrize("name", SMALL)
 def test_second_derivatives_are_finite_and_agree_with_differences(name):
   field, params = make(name, **({"activation": "tanh"} if name == "deepsdf" else {}),
-                       **({"activation": "softplus"} if name == "encoded" else {}))
+                       **({"activation": "softplus"} if name in ("encoded", "generated_planes", "modulated") else {}))
   value = lambda x: field.apply(params, x[None], jnp.zeros(0))[0, 0]
   x = jnp.asarray([0.31, -0.42, 0.27])
   slope = lambda x: jnp.sum(jax.grad(value)(x) ** 2)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from fields3d.losses.regularizers import overshoot
-from fields3d.tasks.codes import Reconstruction, _balanced, fit_code, sample_gaussian, shrunk_gaussian, within
+from fields3d.tasks.codes import Reconstruction, balanced, fit_code, sample_gaussian, shrunk_gaussian, within
 
 
 def test_the_bound_is_that_of_a_torch_embedding_with_max_norm():
@@ -37,7 +37,7 @@ def test_a_code_that_is_pushed_outwards_settles_at_the_bound():
 
 @pytest.mark.parametrize("outside, inside", [(10, 90), (100, 0), (0, 100), (1, 1)])
 def test_half_of_the_draws_are_outside_or_all_from_the_only_side(outside, inside):
-  pick = np.asarray(_balanced(jax.random.key(0), outside + inside, jnp.asarray(outside), 5001))
+  pick = np.asarray(balanced(jax.random.key(0), outside + inside, jnp.asarray(outside), 5001))
   assert pick.min() >= 0 and pick.max() < outside + inside
   share = np.sum(pick < outside)
   assert share == (2501 if outside and inside else 5001 if outside else 0)

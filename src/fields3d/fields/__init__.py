@@ -3,6 +3,8 @@
 from fields3d.core.config import Table
 from fields3d.fields.deepsdf import deepsdf
 from fields3d.fields.encoded import encoded
+from fields3d.fields.generated_planes import generated_planes
+from fields3d.fields.modulated import modulated
 from fields3d.fields.nerf import nerf
 from fields3d.fields.neus import neus
 from fields3d.fields.ngp import ngp
@@ -14,6 +16,8 @@ FIELDS: Table = {
     "deepsdf": deepsdf,
     "encoded": encoded,
     "siren": siren,
+    "generated_planes": generated_planes,
+    "modulated": modulated,
 }
 
 RADIANCE_FIELDS: Table = {

@@ -38,6 +38,21 @@ def box_interval(origins: Float[Array, "*b 3"], directions: Float[Array, "*b 3"]
   return jax.lax.stop_gradient((enter, leave))
 
 
+def sphere_interval(origins: Float[Array, "*b 3"], directions: Float[Array, "*b 3"], near: Float[Array, "*b"],
+                    far: Float[Array, "*b"], radius: float = 1.0) -> tuple[Float[Array, "*b"], Float[Array, "*b"]]:
+  """The part of [near, far] in which a ray (of unit direction) is inside the ball around 0; both ends are equal where it misses.
+
+  >>> o, d = jnp.array([[0.0, 0.0, 4.0]]), jnp.array([[0.0, 0.0, -1.0]])
+  >>> [float(end[0]) for end in sphere_interval(o, d, jnp.zeros(1), jnp.full(1, 9.0))]
+  [3.0, 5.0]
+  """
+  middle = -jnp.sum(origins * directions, axis=-1)
+  passing = jnp.sum((origins + middle[..., None] * directions) ** 2, axis=-1)  # not |o|^2 - middle^2: cancellation
+  half = jnp.sqrt(jnp.maximum(radius**2 - passing, 0.0))
+  enter = jnp.clip(middle - half, near, far)
+  return jax.lax.stop_gradient((enter, jnp.clip(middle + half, enter, far)))
+
+
 def ray_extent(rays: Rays, info: Mapping[str, Any]) -> tuple[Float[Array, "*b"], Float[Array, "*b"]]:
   """Where along rays anything may be: between near and far, and inside the box [-1, 1]^3 where the facts bound space.
 

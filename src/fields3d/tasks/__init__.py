@@ -3,8 +3,10 @@
 from fields3d.core.config import Table
 from fields3d.tasks.fit_radiance import fit_radiance
 from fields3d.tasks.fit_sdf import fit_sdf
+from fields3d.tasks.radiance_codes import radiance_codes
 
 TASKS: Table = {
     "fit_sdf": fit_sdf,
     "fit_radiance": fit_radiance,
+    "radiance_codes": radiance_codes,
 }

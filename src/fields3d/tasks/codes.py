@@ -65,7 +65,7 @@ def fit_code(loss: Callable, x: Float[Array, "n 3"], sdf: Float[Array, " n"], co
 
   def update(carry, step):
     z, state = carry
-    pick = order[_balanced(jax.random.fold_in(sample_key, step), x.shape[0], num_outside, settings.samples)]
+    pick = order[balanced(jax.random.fold_in(sample_key, step), x.shape[0], num_outside, settings.samples)]
     updates, state = adam.update(jax.grad(penalised)(z, x[pick], sdf[pick]), state)
     return (optax.apply_updates(z, updates), state), None
 
@@ -73,7 +73,7 @@ def fit_code(loss: Callable, x: Float[Array, "n 3"], sdf: Float[Array, " n"], co
   return z
 
 
-def _balanced(key: jax.Array, n: int, num_outside: jax.Array, num: int) -> jax.Array:
+def balanced(key: jax.Array, n: int, num_outside: jax.Array, num: int) -> jax.Array:
   """`num` places of n, of which the first `num_outside` are outside: half from either side, or all from one."""
   num_inside = n - num_outside
   outside = jnp.where(num_inside == 0, True, jnp.arange(num) < num - num // 2) & (num_outside > 0)
