@@ -42,7 +42,7 @@ def content(state):
 
 
 def identity(**changes):
-  return {**lock._identity(), "beats": "000000000000", **changes}
+  return {**lock.identity(), "beats": "000000000000", **changes}
 
 
 # --- two runs in one directory

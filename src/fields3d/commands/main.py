@@ -89,6 +89,15 @@ def dispatch(argv: list[str]) -> int:
   if name not in COMMANDS:
     known = ("--help", "--version") if name.startswith("-") else COMMANDS
     raise UsageFault(name, "no such option" if name.startswith("-") else "no such command", nearest(name, known))
+  if name in ("train", "launch") or not any(scheme in word for word in words for scheme in ("gs://", "s3://")):
+    return run(name, words)
+  from fields3d.training.storage import at_hand
+  with at_hand(words) as words:
+    return run(name, words)
+
+
+def run(name: str, words: list[str]) -> int:
+  """Runs one command with its words."""
   parser = build_parser(name)
   overrides = None
   if name in WITH_OVERRIDES:

@@ -7,6 +7,10 @@ Several processes train one run when each is started with the same command and J
 process 0), JAX_NUM_PROCESSES and JAX_PROCESS_ID set, or with --distributed auto under SLURM, Open MPI, GKE or on a TPU
 pod; they share the run directory. When one dies, all end within two minutes with its name and exit 75.
 
+With gs://BUCKET/PATH as run directory (pip install 'fields3d[gcs]') the run lives in a copy below FIELDS3D_SPOOL (default:
+~/.cache/fields3d/spool), and every finished checkpoint, the records and the logs are sent to the bucket at once; the same
+command on another machine goes on from there.
+
 examples:
   fields3d train --config experiments/deepsdf/quickstart.py --workdir runs/quickstart
   fields3d train --config experiments/deepsdf/quickstart.py:runlocal --workdir runs/local --config.num_steps=20
@@ -17,6 +21,7 @@ import contextlib
 import json
 import os
 import pathlib
+from collections.abc import Iterator
 
 from fields3d.core import strict_json
 from fields3d.core.errors import UsageFault
@@ -26,20 +31,12 @@ HELP = "train an experiment from its config file, or resume it"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
   parser.add_argument("--config", required=True, metavar="FILE[:ARG]", help="Python file with get_config(arg=None)")
-  parser.add_argument("--workdir", required=True, type=_directory, metavar="DIR", help="the run directory")
+  parser.add_argument("--workdir", required=True, metavar="DIR", help="the run directory, or gs://BUCKET/PATH")
   parser.add_argument("--allow-nonfinite", action="store_true", help="resume even from a checkpoint that holds NaN or Inf")
   parser.add_argument("--distributed", choices=("auto", "off"), metavar="auto|off",
                       help="auto: find the other processes as jax does (SLURM, TPU pod, GKE); off: one process; "
                            "otherwise as JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES and JAX_PROCESS_ID say")
   parser.add_argument("--dry-run", action="store_true", help="check the config, print it and stop")
-
-
-def _directory(text: str) -> pathlib.Path:
-  """A run directory: locked, renamed and flushed, which an object store (gs://, s3://) cannot do."""
-  if "://" in text:
-    raise UsageFault("--workdir", f"{text} is not a directory: object stores know no locks and no renames",
-                     "give a directory on a disk (of all hosts, for several processes) and copy finished steps from it")
-  return pathlib.Path(text)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -49,11 +46,31 @@ def run(args: argparse.Namespace) -> int:
     print(json.dumps(config, indent=2))
     return 0
   from fields3d.training.distributed import session
-  with session(args.distributed):
-    return _train(args, config)
+  with session(args.distributed), _at_hand(args.workdir, config) as workdir:
+    return _train(args, config, workdir)
 
 
-def _train(args: argparse.Namespace, config: dict) -> int:
+@contextlib.contextmanager
+def _at_hand(workdir: str, config: dict) -> Iterator[pathlib.Path]:
+  """The run directory on a disk: for a path in an object store its local copy, which process 0 fetches and sends."""
+  import jax
+
+  from fields3d.commands.experiment import build_settings
+  from fields3d.training import storage
+  from fields3d.training.distributed import agree
+  if not storage.is_remote(workdir):
+    yield pathlib.Path(workdir)
+    return
+  if jax.process_count() > 1 and not os.environ.get("FIELDS3D_SPOOL"):
+    raise UsageFault("--workdir", f"{workdir} is sent from a local copy, which several processes write together",
+                     "set FIELDS3D_SPOOL to a directory that all of them see")
+  settings = build_settings(config)
+  with contextlib.ExitStack() as stack:
+    agree(lambda: stack.enter_context(storage.mirrored(workdir, settings.keep, settings.keep_every)))
+    yield storage.spool(workdir)
+
+
+def _train(args: argparse.Namespace, config: dict, workdir: pathlib.Path) -> int:
   """Everything after the processes have found each other; process 0 alone writes config.json and the logs."""
   from fields3d.commands.experiment import (
     build_dataset,
@@ -64,7 +81,6 @@ def _train(args: argparse.Namespace, config: dict) -> int:
   )
   from fields3d.training.distributed import agree
   from fields3d.training.lock import locked
-  workdir = args.workdir
   if (workdir / "config.json").exists():
     for change in check_same_run(read_run_config(workdir)["config"], config, workdir):
       _say(f"changed since the run began: {change}")
@@ -79,7 +95,7 @@ def _train(args: argparse.Namespace, config: dict) -> int:
       strict_json.write(workdir / "config.json", record)
     agree(claim)
     state = make_loop(config, workdir, dataset, task, optimisers, args.allow_nonfinite).run()
-  _say(f"trained {int(state.step)} steps; the run is in {workdir}\nnext: fields3d evaluate {workdir}")
+  _say(f"trained {int(state.step)} steps; the run is in {args.workdir}\nnext: fields3d evaluate {args.workdir}")
   return 0
 
 

@@ -215,11 +215,20 @@ class Checkpoints:
 
   def _prune(self) -> None:
     """Removes old steps. Damaged ones count for nothing and stay; a killed removal leaves only `<step>.stale`."""
-    for old in steps(self.directory)[:-self._keep]:
-      if self._keep_every is None or old % self._keep_every:
-        (self.directory / str(old)).rename(self.directory / f"{old}.stale")
+    there = steps(self.directory)
+    for old in set(there) - set(retained(there, self._keep, self._keep_every)):
+      (self.directory / str(old)).rename(self.directory / f"{old}.stale")
     for stale in self.directory.glob("*.stale"):
       shutil.rmtree(stale)
+
+
+def retained(there: list[int], keep: int, keep_every: int | None) -> list[int]:
+  """Which of the ascending steps stay: the newest, and those that keep_every divides.
+
+  >>> retained([4, 5, 6, 7], keep=2, keep_every=4)
+  [4, 6, 7]
+  """
+  return [step for step in there if step in there[-keep:] or (keep_every is not None and step % keep_every == 0)]
 
 
 def load(step_dir: pathlib.Path, abstract: Mapping[str, PyTree]) -> PyTree:

@@ -2,8 +2,8 @@
 
 No wall clock is asked: a holder on this machine lives if its process does (its number and the moment of its start, in
 this boot and this namespace of process numbers); a holder elsewhere lives if its counter moves while we watch. The
-file is made exclusively, so that of two runs that start at once one gets it. Object stores (gs://) cannot do that, so
-there is no lock there.
+file is made exclusively, so that of two runs that start at once one gets it. Object stores (gs://) cannot do that;
+`training/storage.py` does there what can be done.
 """
 
 import contextlib
@@ -35,7 +35,7 @@ def locked(workdir: pathlib.Path, patience: float = PATIENCE) -> Iterator[None]:
   ...   os.listdir(d)
   ['run.lock']
   """
-  path, mine = workdir / NAME, _identity()
+  path, mine = workdir / NAME, identity()
   try:
     _take(path, mine, patience)
   except OSError as e:
@@ -48,27 +48,27 @@ def locked(workdir: pathlib.Path, patience: float = PATIENCE) -> Iterator[None]:
   finally:
     stop.set()
     thread.join()
-    if _same(_read(path), mine):
+    if same(read(path), mine):
       with contextlib.suppress(OSError):
         path.unlink()
 
 
 def _take(path: pathlib.Path, mine: dict, patience: float) -> None:
   for _ in range(3):
-    holder = _read(path)
-    if holder is not None and _lives(path, holder, patience):
+    holder = read(path)
+    if holder is not None and lives(path, holder, patience):
       who = f"process {holder.get('pid', '?')} on host {holder.get('host', '?')}"
       raise UsageFault(path.parent, f"is in use by another run ({who})",
                        f"wait for it, give another --workdir, or remove {path.name} if that run has ended")
     with _one_at_a_time(path.parent):
-      now = _read(path)
-      if now is not None and (holder is None or not _same(now, holder)):
+      now = read(path)
+      if now is not None and (holder is None or not same(now, holder)):
         continue  # someone was faster
       if now is not None:
         path.unlink()
       with contextlib.suppress(FileExistsError):
         with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644), "w") as file:
-          file.write(_text(mine, 0))
+          file.write(text(mine, 0))
         return
   raise CannotWrite(path, "other runs take it at the same time", "start one run per --workdir")
 
@@ -85,8 +85,8 @@ def _one_at_a_time(directory: pathlib.Path) -> Iterator[None]:
     os.close(descriptor)
 
 
-def _lives(path: pathlib.Path, holder: dict, patience: float) -> bool:
-  mine = _identity()
+def lives(path: pathlib.Path, holder: dict, patience: float) -> bool:
+  mine = identity()
   if holder.get("host") == mine["host"] and "boot" in holder:
     if holder["boot"] != mine["boot"]:
       return False
@@ -95,8 +95,8 @@ def _lives(path: pathlib.Path, holder: dict, patience: float) -> bool:
   first, until = holder.get("beats"), time.monotonic() + patience
   while time.monotonic() < until:
     time.sleep(min(1.0, patience / 10))
-    now = _read(path)
-    if now is None or not _same(now, holder):
+    now = read(path)
+    if now is None or not same(now, holder):
       return now is not None
     if now.get("beats") != first:
       return True
@@ -109,16 +109,16 @@ def _show_life(path: pathlib.Path, mine: dict, stop: threading.Event) -> None:
   while not stop.wait(BEAT):
     beats += 1
     with contextlib.suppress(OSError):
-      if _same(_read(path), mine):
+      if same(read(path), mine):
         with open(path, "r+") as file:
-          file.write(_text(mine, beats))
+          file.write(text(mine, beats))
 
 
-def _text(mine: dict, beats: int) -> str:
+def text(mine: dict, beats: int) -> str:
   return json.dumps({**mine, "beats": f"{beats:012d}"}) + "\n"
 
 
-def _read(path: pathlib.Path) -> dict | None:
+def read(path: pathlib.Path) -> dict | None:
   """Who holds it, {} where the file is unreadable (its writer died, or is just writing), None where nobody."""
   try:
     found = json.loads(path.read_bytes())
@@ -129,11 +129,11 @@ def _read(path: pathlib.Path) -> dict | None:
   return found if isinstance(found, dict) else {}
 
 
-def _same(one: dict | None, other: dict) -> bool:
+def same(one: dict | None, other: dict) -> bool:
   return one is not None and {**one, "beats": 0} == {**other, "beats": 0}
 
 
-def _identity() -> dict:
+def identity() -> dict:
   return {"pid": os.getpid(), "started": _started(os.getpid()), "host": socket.gethostname(),
           "boot": _content("/proc/sys/kernel/random/boot_id"), "pids": _link("/proc/self/ns/pid")}
 
