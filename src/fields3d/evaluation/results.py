@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from fields3d.core.types import Dataset
 
-Subject = Literal["prediction", "nearest_training_shape", "improvement"]
+Subject = Literal["prediction", "nearest_training_shape", "improvement", "mean_code", "improvement_on_nearest"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,6 +25,7 @@ class Metric:
   better: which way is better.
   protocol: everything else that somebody needs to measure the same.
   subject: what was measured: the prediction, a baseline, or the prediction's improvement on it (positive is better).
+    Where there are two baselines, "improvement" is on the other than the nearest training shape.
   """
   name: str
   value: float | None
