@@ -1,0 +1,114 @@
+"""What every adversarial task may choose from: games, penalties on the critic's gradient, consistency.
+
+A critic gives one number for each picture, high for real ones; here it comes as a function (pictures (b, ...)) -> (b,) with
+its parameters bound. Every loss is a mean over the batch.
+"""
+
+from collections.abc import Callable
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+Game = Literal["non_saturating", "wgan", "hinge"]
+Penalty = Literal["r1", "wgan_gp", "none"]
+Scores = Float[Array, " b"]
+
+
+def critic_loss(real: Scores, fake: Scores, game: Game = "non_saturating") -> Float[Array, ""]:
+  """What the critic descends.
+
+  non_saturating: softplus(fake) + softplus(-real), the log-likelihood of a classifier. wgan: fake - real. hinge:
+  max(0, 1 + fake) + max(0, 1 - real).
+
+  Source: Goodfellow et al. 2014; Arjovsky et al. 2017, equation 2; Lim & Ye 2017, "Geometric GAN", equation 13.
+
+  >>> [round(float(critic_loss(jnp.array([2.0]), jnp.array([-3.0]), g)), 3) for g in ("non_saturating", "wgan", "hinge")]
+  [0.176, -5.0, 0.0]
+  """
+  if game == "non_saturating":
+    return jnp.mean(jax.nn.softplus(fake)) + jnp.mean(jax.nn.softplus(-real))
+  if game == "wgan":
+    return jnp.mean(fake) - jnp.mean(real)
+  return jnp.mean(jax.nn.relu(1 + fake)) + jnp.mean(jax.nn.relu(1 - real))
+
+
+def generator_loss(fake: Scores, game: Game = "non_saturating") -> Float[Array, ""]:
+  """What the generator descends: softplus(-fake), else -fake.
+
+  Source: Goodfellow et al. 2014, section 3, for the first.
+
+  >>> [round(float(generator_loss(jnp.array([2.0]), g)), 3) for g in ("non_saturating", "wgan", "hinge")]
+  [0.127, -2.0, -2.0]
+  """
+  return jnp.mean(jax.nn.softplus(-fake)) if game == "non_saturating" else -jnp.mean(fake)
+
+
+def r1(critic: Callable, real: Float[Array, "b *s"]) -> Float[Array, ""]:
+  """Half the mean squared length of the critic's gradient at real pictures.
+
+  Exact where no picture's score depends on another picture; with deviations of the minibatch it is the gradient of the sum.
+
+  Source: Mescheder et al. 2018, "Which training methods for GANs do actually converge?", equation 9, without gamma.
+
+  >>> float(r1(lambda x: 3 * x[:, 0] + 4 * x[:, 1], jnp.zeros((5, 2))))
+  12.5
+  """
+  gradient = jax.grad(lambda x: jnp.sum(critic(x)))(real)
+  return 0.5 * jnp.sum(gradient**2) / len(real)
+
+
+def wgan_gp(critic: Callable, real: Float[Array, "b *s"], fake: Float[Array, "b *s"], key: jax.Array) -> Float[Array, ""]:
+  """Mean squared difference from 1 of the length of the critic's gradient, at random places between real and fake.
+
+  Source: Gulrajani et al. 2017, "Improved training of Wasserstein GANs", equation 3, without lambda.
+
+  >>> float(wgan_gp(lambda x: 3 * x[:, 0] + 4 * x[:, 1], jnp.zeros((5, 2)), jnp.ones((5, 2)), jax.random.key(0)))
+  16.0
+  """
+  share = jax.random.uniform(key, (len(real), *(1,) * (real.ndim - 1)), real.dtype)
+  between = real + share * (fake - real)
+  gradient = jax.grad(lambda x: jnp.sum(critic(x)))(between)
+  square = jnp.sum(gradient.reshape(len(real), -1)**2, axis=1)
+  return jnp.mean((jnp.sqrt(square + 1e-12) - 1) ** 2)
+
+
+def lazily(penalty: Callable[[], jax.Array], step: jax.Array, every: int) -> Float[Array, ""]:
+  """`every` times the penalty at every so many steps, 0 between: the same on average, at a fraction of the cost.
+
+  Source: StyleGAN2 (Karras et al. 2020), section 3.1.
+
+  >>> [float(lazily(lambda: jnp.float32(2.0), jnp.int32(s), 3)) for s in range(4)]
+  [6.0, 0.0, 0.0, 6.0]
+  """
+  if every == 1:
+    return penalty()
+  return jax.lax.cond(step % every == 0, lambda: every * penalty(), lambda: jnp.zeros((), jnp.float32))
+
+
+def consistency(critic: Callable, pictures: Float[Array, "b *s"], scores: Scores, changed: Callable) -> Float[Array, ""]:
+  """Mean squared difference of scores of pictures and of the same pictures changed in a way that should not matter.
+
+  Args:
+    scores: the critic's, of `pictures`. changed: pictures -> pictures.
+
+  Source: Zhang et al. 2020, "Consistency regularization for GANs", equation 4; of made pictures too: Zhao et al. 2021.
+
+  >>> x = jnp.array([[1.0, 3.0]])
+  >>> float(consistency(lambda x: x[:, 0], x, x[:, 0], lambda x: x[:, ::-1]))
+  4.0
+  """
+  return jnp.mean((critic(changed(pictures)) - scores) ** 2)
+
+
+def shifted(key: jax.Array, pictures: Float[Array, "b h w c"], most: int) -> Float[Array, "b h w c"]:
+  """Each picture moved by up to `most` pixels either way along both axes, its edges repeated.
+
+  >>> shifted(jax.random.key(0), jnp.ones((2, 4, 4, 1)), 1).shape
+  (2, 4, 4, 1)
+  """
+  padded = jnp.pad(pictures, ((0, 0), (most, most), (most, most), (0, 0)), mode="edge")
+  starts = jax.random.randint(key, (len(pictures), 2), 0, 2 * most + 1)
+  cut = lambda picture, start: jax.lax.dynamic_slice(picture, (start[0], start[1], 0), pictures.shape[1:])
+  return jax.vmap(cut)(padded, starts)
