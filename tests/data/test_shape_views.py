@@ -127,3 +127,23 @@ def test_settings_that_do_not_fit_are_one_line(folder, more, flag):
 def test_rows_that_do_not_divide_over_processes_are_refused(folder):
   with pytest.raises(UsageFault, match="do not divide"):
     dataset(folder, IMAGES).batch(0, 0, 4)
+
+
+def test_copies_and_recombinations_are_new_training_shapes_and_no_others(folder):
+  source = SECTION["source"] | {"recombine": 1.0}
+  data = dataset(folder, IMAGES, source=source, augment={"variants": 1, "turn": 90.0, "scale": 0.8, "jitter": 0.5})
+  names = data.info["names"]
+  assert data.info["num_shapes"] == 10 and len(data.views("train")) == 30
+  assert all("+" in name for name in names) and [name[-2:] == "~1" for name in names] == [False, True] * 5
+  still = dataset(folder, IMAGES)
+  for split in ("val", "test"):
+    np.testing.assert_array_equal(pictures(data, split), pictures(still, split))
+  small, large = pictures(data)[3:6, ..., 3].mean(), pictures(data)[:3, ..., 3].mean()
+  assert small < 1.2 * large
+  shape, pixels = data.shapes("train")[1], pictures(data)[3]
+  assert shape.name == names[1]
+  camera = data.views("train")[3].camera
+  hits = np.array([shape.mesh().vertices])[0]
+  ahead = (hits - camera.pose[:, 3]) @ camera.pose[:, :3]
+  at = np.floor(8 + camera.intrinsics[0] * ahead[:, :2] / -ahead[:, 2:] * (1, -1)).astype(int)
+  assert (pixels[at[:, 1], at[:, 0], 3] > 0).mean() > 0.98  # every vertex is seen, or lies behind what is

@@ -8,6 +8,7 @@ import functools
 import hashlib
 import json
 import pathlib
+import types
 import zlib
 from collections.abc import Mapping, Sequence
 
@@ -21,6 +22,7 @@ from fields3d.data.families import FAMILIES, Parameters
 from fields3d.data.kept_samples import kept_samples
 from fields3d.data.pipeline import SdfSamples, generator, sdf_batches
 from fields3d.data.solids import Solid, normalise, surface, surface_points
+from fields3d.data.variants import Augment, Augments, augmented, choose_partner, recombined
 
 SPLITS = ("train", "val", "test")
 
@@ -28,27 +30,28 @@ _SAMPLING_SPACING = 1 / 56  # of the mesh that surface points are drawn from, be
 _TRUTH_SPACING = 1 / 128  # of the mesh that stands for the truth
 
 
-def parameters(family: str, seed: int, index: int) -> Parameters:
-  """The named parameters of one shape of a family."""
-  return FAMILIES[family].draw(generator(seed, zlib.crc32(family.encode()), index))
+def parameters(family: str, seed: int, index: int, partner: int | None = None) -> Parameters:
+  """The named parameters of one shape of a family; with `partner`, some of its parts are as that other shape's."""
+  own = FAMILIES[family].draw(generator(seed, zlib.crc32(family.encode()), index))
+  return own if partner is None else recombined(family, own, parameters(family, seed, partner), seed, index)
 
 
-def solid(family: str, seed: int, index: int) -> Solid:
+def solid(family: str, seed: int, index: int, partner: int | None = None) -> Solid:
   """One shape of a family as a solid of named parts, centred, within radius 1 / 1.03.
 
   >>> [part.label for part in solid("mug", seed=0, index=1).parts][:2]
   ['cup', 'handle']
   """
-  return normalise(FAMILIES[family].build(parameters(family, seed, index)))
+  return normalise(FAMILIES[family].build(parameters(family, seed, index, partner)))
 
 
-def shape(family: str, seed: int, index: int, sampled: Mapping) -> Shape:
+def shape(family: str, seed: int, index: int, sampled: Mapping, partner: int | None = None) -> Shape:
   """One shape as ground truth; its mesh (colours included) and samples are made when first asked for.
 
   Args:
     sampled: the keyword arguments `num`, `near_variances` and `near_fraction` of `sample`.
   """
-  made = solid(family, seed, index)
+  made = solid(family, seed, index, partner)
 
   @functools.cache
   def mesh() -> Mesh:
@@ -56,14 +59,31 @@ def shape(family: str, seed: int, index: int, sampled: Mapping) -> Shape:
 
   @functools.cache
   def samples() -> Mapping[str, np.ndarray]:
-    drawn = sample_shape(family, seed, index, sampled)
+    drawn = sample_shape(family, seed, index, sampled, partner)
     return {"x": drawn.x, "sdf": drawn.sdf}
 
   def color(points: np.ndarray) -> np.ndarray:
     return made.color(points).astype(np.float32) / 255
 
-  return Shape(name=f"{family}-{index:04d}", label=family, sdf=made.sdf, mesh=mesh, samples=samples, exact=False,
+  return Shape(shape_name(family, index, partner), label=family, sdf=made.sdf, mesh=mesh, samples=samples, exact=False,
                color=color)
+
+
+def shape_name(family: str, index: int, partner: int | None = None) -> str:
+  """What a shape is called: "mug-0003", or with parts of another, "mug-0003+0009"."""
+  return f"{family}-{index:04d}" + ("" if partner is None else f"+{partner:04d}")
+
+
+def places(families: Sequence[str], num: int, split: str, seed: int = 0,
+           recombine: float = 0.0) -> list[tuple[str, int, int | None]]:
+  """(family, index, partner) of each of a split's `num` shapes; of "train" alone some have partners among their own."""
+  out = []
+  for i in range(num):
+    family, place = families[i % len(families)], i // len(families)
+    among = -(-(num - i % len(families)) // len(families))  # shapes of the family
+    other = choose_partner(seed, family, place, among, recombine) if split == "train" else None
+    out.append((family, 3 * place + SPLITS.index(split), None if other is None else 3 * other))
+  return out
 
 
 def sample(made: Solid, num: int, near_variances: Sequence[float], near_fraction: float, seed: int,
@@ -99,15 +119,16 @@ def sample(made: Solid, num: int, near_variances: Sequence[float], near_fraction
   return SdfSamples(x, sdf.astype(np.float32), int((sdf >= 0).sum()), normals.astype(np.float32), colors, on_surface)
 
 
-def sample_shape(family: str, seed: int, index: int, sampled: Mapping) -> SdfSamples:
+def sample_shape(family: str, seed: int, index: int, sampled: Mapping, partner: int | None = None) -> SdfSamples:
   """The samples of one shape. sampled: the keyword arguments of `sample` but seed and stream."""
-  return sample(solid(family, seed, index), seed=seed, stream=(zlib.crc32(family.encode()), index, 1), **sampled)
+  return sample(solid(family, seed, index, partner), seed=seed, stream=(zlib.crc32(family.encode()), index, 1), **sampled)
 
 
 def procedural(families: tuple[str, ...] = tuple(FAMILIES), num_shapes: Count = 12, num_val: Index = 6,
                num_test: Index = 6, samples_per_shape: Count = 50_000,
                near_variances: tuple[Positive, ...] = (0.005, 0.0005), near_fraction: Fraction = 0.94,
-               rows: Count = 12, points: Count = 1024, surface: Index = 0, cached: bool = False,
+               rows: Count = 12, points: Count = 1024, surface: Index = 0, recombine: Fraction = 0.0,
+               augment: Augments = types.MappingProxyType({}), cached: bool = False,
                cache_dir: str | None = None, workers: Count | None = None, seed: Index = 0) -> Dataset:
   """The dataset of procedural shapes, the families taking turns.
 
@@ -115,6 +136,8 @@ def procedural(families: tuple[str, ...] = tuple(FAMILIES), num_shapes: Count = 
     families: names in FAMILIES. num_shapes, num_val, num_test: shapes of each split.
     samples_per_shape, near_variances, near_fraction: as in `sample`. rows, points: of a batch.
     surface: points of each row of a batch that are drawn from its surface, out of a pool of 8,192 a shape; 0 for none.
+    recombine: share of the training shapes that have some parts as another training shape of their family.
+    augment: copies that join each training shape, see `variants.Augment`.
     cached: keep the samples of training shapes on disk, in cache_dir (`cache.default_root()` by default), made by
       `workers` processes (all cores by default), instead of making them anew in memory: right from some hundred shapes on.
     seed: of the shapes, their samples and the batches.
@@ -130,17 +153,17 @@ def procedural(families: tuple[str, ...] = tuple(FAMILIES), num_shapes: Count = 
   sampled = {"num": samples_per_shape, "near_variances": near_variances, "near_fraction": near_fraction}
   counts = dict(zip(SPLITS, (num_shapes, num_val, num_test), strict=True))
 
-  def place(split: str, i: int) -> tuple[str, int]:
-    return families[i % len(families)], 3 * (i // len(families)) + SPLITS.index(split)
+  stand = {split: places(families, counts[split], split, seed, recombine) for split in SPLITS}
+  augment = augment if isinstance(augment, Augment) else Augment(**augment)
 
   @functools.cache
   def shapes(split: str) -> Sequence[Shape]:
     if split not in counts:
       raise UsageFault("split", f"no split {split!r}", nearest(split, counts))
-    return tuple(shape(family, seed, index, sampled) for family, index in (place(split, i) for i in range(counts[split])))
+    return tuple(shape(family, seed, index, sampled, other) for family, index, other in stand[split])
 
-  wanted = [(family, seed, index, sampled | ({"surface_pool": cache.POOL} if surface else {}))
-            for family, index in (place("train", i) for i in range(num_shapes))]
+  pool = sampled | ({"surface_pool": cache.POOL} if surface else {})
+  wanted = [(family, seed, index, pool, other) for family, index, other in stand["train"]]
   if cached:
     root = pathlib.Path(cache_dir) if cache_dir else cache.default_root()
     probes = {family: _probe(family) for family in families}
@@ -151,12 +174,12 @@ def procedural(families: tuple[str, ...] = tuple(FAMILIES), num_shapes: Count = 
   info = {"num_shapes": num_shapes, "names": [s.name for s in train], "labels": [s.label for s in train],
           "classes": classes, "bounds": [[-1.0] * 3, [1.0] * 3]}
   labels = [classes.index(s.label) for s in train]
-  return Dataset(info, sdf_batches(drawn, rows, points, seed, labels, surface), shapes)
+  return augmented(Dataset(info, sdf_batches(drawn, rows, points, seed, labels, surface), shapes), augment, seed)
 
 
-def _key(probes: Mapping[str, str], family: str, seed: int, index: int, sampled: Mapping) -> str:
+def _key(probes: Mapping[str, str], family: str, seed: int, index: int, sampled: Mapping, partner: int | None) -> str:
   """The cache's name for the samples of a shape: its parameters, how it is sampled, and what its family builds now."""
-  parts = [family, seed, index, parameters(family, seed, index), sampled, probes[family], cache.VERSION]
+  parts = [family, seed, index, parameters(family, seed, index, partner), sampled, probes[family], cache.VERSION]
   return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:32]
 
 

@@ -23,7 +23,8 @@ _CONES = (8, 2, 1)  # pixels along the side of a cone, each dividing the one bef
 _TOLERANCE = 5e-3  # of a pixel: nearer than that is a hit
 _CONE_TOLERANCE = 1e-3
 _MAX_STEPS = 512
-_BLOCK = 1 << 13  # points evaluated at once
+_BLOCK = 1 << 14  # points evaluated at once
+AT_ONCE = 1 << 22  # rays of the views that are traced together, all pixels counted
 _STEP = 1e-7  # of the forward difference in a normal
 _BEND = math.cos(math.radians(20.0))  # neighbours whose normals agree better lie on one smooth surface,
 _LEVEL = 0.25  # if neither is farther from the other's tangent plane than this share of a pixel
@@ -68,7 +69,13 @@ def solid_pictures(made: Solid, poses: np.ndarray, width: int, supersample: int 
   Args:
     poses: (v, 3, 4), at radius 3, looking at the origin. supersample: rays along the side of a pixel that is not plain.
   """
-  grid, k = Grid(np.asarray(poses, np.float64), width), supersample
+  poses, most = np.asarray(poses, np.float64), max(1, AT_ONCE // (width * supersample)**2)
+  return np.concatenate([_some_pictures(made, poses[i:i + most], width, supersample) for i in range(0, len(poses), most)])
+
+
+def _some_pictures(made: Solid, poses: np.ndarray, width: int, k: int) -> np.ndarray:
+  """As `solid_pictures`; memory grows with the number of poses."""
+  grid = Grid(poses, width)
   traced = _Traced(made, grid)
   part, view, corner, start = _touched(grid, traced)
   pixel, first = np.unique((view * width + corner[:, 1]) * width + corner[:, 0], return_inverse=True)

@@ -5,6 +5,7 @@ import dataclasses
 import functools
 import logging
 import pathlib
+import types
 from collections.abc import Callable, Sequence
 from typing import Annotated, Literal
 
@@ -19,6 +20,7 @@ from fields3d.data.packs import read_pack
 from fields3d.data.prepare import Recipe, prepare
 from fields3d.data.sdf_samples import Protocol
 from fields3d.data.sources import SampleSource, Source, find_sources
+from fields3d.data.variants import Augment, Augments, augmented
 
 Sign = Literal["auto", "winding", "pseudonormal", "unsigned"]
 
@@ -55,8 +57,8 @@ def pack(path: str, classes: tuple[str, ...] = (), min_closed_share: Fraction = 
          cache_dir: str | None = None, rows: Count = 16, points: Count = 4_096, samples_per_shape: Count = 100_000,
          near_variances: tuple[Positive, ...] = (0.005, 0.0005), near_fraction: Fraction = 0.94, sign: Sign = "winding",
          splits: tuple[NonNegative, ...] = (0.8, 0.1, 0.1), variants: Index = 0,
-         stretch: Annotated[float, Range(gt=1)] = 1.25, surface: Index = 0, workers: Count | None = None,
-         seed: Index = 0) -> Dataset:
+         stretch: Annotated[float, Range(gt=1)] = 1.25, augment: Augments = types.MappingProxyType({}), surface: Index = 0,
+         workers: Count | None = None, seed: Index = 0) -> Dataset:
   """The models of a pack (`data.packs`).
 
   Args:
@@ -65,6 +67,7 @@ def pack(path: str, classes: tuple[str, ...] = (), min_closed_share: Fraction = 
     min_closed_share: the least share of a model's faces in closed components; 1 takes watertight models only.
     max_shapes: the first so many of those.
     variants: stretched copies that join each training shape; stretch: by up to this factor along each axis.
+    augment: copies, moved and recoloured, that join each of those, see `variants.Augment`.
     The others as in `meshes`. The sign is the winding number by default, since most models are open somewhere.
 
   Raises:
@@ -81,7 +84,8 @@ def pack(path: str, classes: tuple[str, ...] = (), min_closed_share: Fraction = 
   recipe = Recipe(Protocol(samples_per_shape, near_variances, near_fraction), sign, seed=seed)
   groups = _divide(chosen[:max_shapes], splits)
   groups["train"] = stretched(groups["train"], variants, stretch, seed)
-  return _build(path, groups, recipe, cache_dir, workers, rows, points, seed, surface=surface)
+  made = _build(path, groups, recipe, cache_dir, workers, rows, points, seed, surface=surface)
+  return augmented(made, augment if isinstance(augment, Augment) else Augment(**augment), seed)
 
 
 def deepsdf(path: str, train: str, val: str | None = None, test: str | None = None, meshes: str | None = None,

@@ -16,9 +16,11 @@ from fields3d.data.entry_shapes import check_splits, split_of
 from fields3d.data.families import FAMILIES
 from fields3d.data.packs import PackModel, read_pack
 from fields3d.data.pipeline import generator
-from fields3d.data.procedural import SPLITS, parameters, shape, solid
+from fields3d.data.procedural import SPLITS, parameters, places, shape, shape_name, solid
 from fields3d.data.sdf_samples import TESTING, sample_sdf
 from fields3d.data.shape_pictures import mesh_pictures, solid_pictures
+from fields3d.data.solids import Solid
+from fields3d.data.variants import Augment, Motion, copy_name, motions_of
 from fields3d.geometry.distance import closest, signed_distance, surface_colors
 from fields3d.geometry.meshes import normalise
 
@@ -43,23 +45,60 @@ class Subject(Protocol):
 
 @dataclasses.dataclass(frozen=True)
 class Procedural:
-  """A shape of a family."""
+  """A shape of a family, with parts of the shape `partner` where that is given."""
   label: str
   index: int
   seed: int
+  partner: int | None = None
 
   @property
   def name(self) -> str:
-    return f"{self.label}-{self.index:04d}"
+    return shape_name(self.label, self.index, self.partner)
 
   def digest(self) -> str:
-    return _digest(self.label, self.index, self.seed, parameters(self.label, self.seed, self.index))
+    return _digest(self.label, parameters(self.label, self.seed, self.index, self.partner))
+
+  def solid(self) -> Solid:
+    return solid(self.label, self.seed, self.index, self.partner)
 
   def pictures(self, poses: np.ndarray, width: int, supersample: int) -> np.ndarray:
-    return solid_pictures(solid(self.label, self.seed, self.index), poses, width, supersample)
+    return solid_pictures(self.solid(), poses, width, supersample)
 
   def shape(self) -> Shape:
-    return shape(self.label, self.seed, self.index, _SAMPLED)
+    return shape(self.label, self.seed, self.index, _SAMPLED, self.partner)
+
+
+@dataclasses.dataclass(frozen=True)
+class Copy:
+  """A training shape's copy, moved and recoloured."""
+  subject: "Procedural | Model"
+  number: int
+  motion: Motion
+
+  @property
+  def name(self) -> str:
+    return copy_name(self.subject.name, self.number)
+
+  @property
+  def label(self) -> str:
+    return self.subject.label
+
+  def digest(self) -> str:
+    return _digest(self.subject.digest(), dataclasses.asdict(self.motion))
+
+  def pictures(self, poses: np.ndarray, width: int, supersample: int) -> np.ndarray:
+    if isinstance(self.subject, Model):
+      return mesh_pictures(self.motion.mesh(self.subject.mesh()), poses, width, supersample)
+    return solid_pictures(self.motion.solid(self.subject.solid()), poses, width, supersample)
+
+  def shape(self) -> Shape:
+    return self.motion.shape(self.subject.shape(), self.name)
+
+
+def with_copies(subjects: Sequence["Procedural | Model"], settings: Augment, seed: int) -> list[Subject]:
+  """Each subject followed by its copies."""
+  return [s if move is None else Copy(s, k, move) for s in subjects
+          for k, move in enumerate(motions_of(settings, seed, s.name))]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -109,11 +148,13 @@ class Families:
   """Procedural families taking turns, exactly the shapes of the dataset `procedural`.
 
   families: names in FAMILIES. num_shapes, num_val, num_test: shapes of each split.
+  recombine: share of the training shapes that have some parts as another training shape of their family.
   """
   families: tuple[str, ...] = tuple(FAMILIES)
   num_shapes: Count = 12
   num_val: Index = 6
   num_test: Index = 6
+  recombine: Fraction = 0.0
 
   def subjects(self, seed: int) -> Subjects:
     """Split -> shapes. Raises UsageFault: an unknown or repeated family, or none."""
@@ -123,10 +164,17 @@ class Families:
     for family in self.families:
       if family not in FAMILIES:
         raise UsageFault(where, f"unknown family {family!r}", nearest(family, FAMILIES))
-    num, out = len(self.families), {}
-    for k, (split, count) in enumerate(zip(SPLITS, (self.num_shapes, self.num_val, self.num_test), strict=True)):
-      out[split] = [Procedural(self.families[i % num], 3 * (i // num) + k, seed) for i in range(count)]
-    return out
+    counts = zip(SPLITS, (self.num_shapes, self.num_val, self.num_test), strict=True)
+    return {split: [Procedural(family, index, seed, other) for family, index, other
+                    in places(self.families, num, split, seed, self.recombine)] for split, num in counts}
+
+  def identity(self, subjects: Sequence[Subject]) -> str:
+    """What all pictures of a split depend on, but for how many there are: so more of them are added to those there."""
+    del subjects
+    points = generator(0, 9).uniform(-1, 1, (64, 3))
+    built = [[solid(family, 0, i).sdf(points).round(6).tolist(), solid(family, 0, i).color(points).tolist()]
+             for family in self.families for i in range(4)]
+    return _digest(self.families, self.recombine and (self.recombine, self.num_shapes), built)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -156,6 +204,10 @@ class Pack:
     if not out["train"]:
       raise UsageFault("--config.data.source", f"leaves no training shape of {len(models)}", "take more of the pack")
     return out
+
+  def identity(self, subjects: Sequence[Subject]) -> str:
+    """What all pictures of a split depend on."""
+    return _digest([subject.digest() for subject in subjects])
 
 
 SOURCES = {"families": Families, "pack": Pack}

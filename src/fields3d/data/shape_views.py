@@ -5,6 +5,7 @@ import functools
 import hashlib
 import json
 import math
+import os
 import pathlib
 import types
 import zlib
@@ -21,8 +22,9 @@ from fields3d.data.picture_file import picture_file
 from fields3d.data.pipeline import generator
 from fields3d.data.procedural import SPLITS
 from fields3d.data.rendered import DISTANCE, FAR, HALF_VIEW, NEAR, ORIGIN, UP
-from fields3d.data.shape_pictures import Grid
-from fields3d.data.shape_subjects import SOURCES, Families, Pack, Subject
+from fields3d.data.shape_pictures import AT_ONCE, Grid
+from fields3d.data.shape_subjects import SOURCES, Families, Pack, Subject, with_copies
+from fields3d.data.variants import Augment, Augments
 from fields3d.geometry.transforms import look_at
 
 _LEVEL = 65535 // 255  # from the file's uint8 to a view's uint16
@@ -50,7 +52,8 @@ def shape_views(source: Annotated[Families | Pack, From(SOURCES)] = _FAMILIES,
                 views: Count = 24, width: Annotated[int, Range(ge=8)] = 64, supersample: Count = 3,
                 elevation: tuple[Annotated[float, Range(ge=-90, le=90)], ...] = (-90.0, 90.0),
                 draws: Annotated[PixelRows | ImageRows, From(DRAWS)] = _PIXELS,
-                cache_dir: str | None = None, workers: Count | None = None, seed: Index = 0) -> Dataset:
+                augment: Augments = types.MappingProxyType({}), cache_dir: str | None = None,
+                workers: Count | None = None, seed: Index = 0) -> Dataset:
   """The dataset of pictures of many shapes. They are made once, in parallel, into the cache, as 8-bit sRGB premultiplied
   by coverage; a batch is {"label" (r,) int32 and, of pixels, "shape" (r,), "origins", "directions", "viewdirs" (r, p, 3),
   "radii", "near", "far", "alpha" (r, p), "view" (r, p) int32, "rgb" (r, p, 3); of images, "rgb" (r, s, s, 3), "alpha"
@@ -62,7 +65,8 @@ def shape_views(source: Annotated[Families | Pack, From(SOURCES)] = _FAMILIES,
   Args:
     source: section "families" or "pack". views: of each shape. width: of a picture, pixels.
     supersample: rays along the side of a pixel. elevation: the least and the greatest, degrees above the xz-plane.
-    draws: section "pixels" or "images". cache_dir: `cache.default_root()` by default.
+    draws: section "pixels" or "images". augment: copies that join the training shapes, see `variants.Augment`.
+    cache_dir: `cache.default_root()` by default.
     workers: processes that make pictures; all cores by default. seed: of shapes, cameras and batches.
 
   Raises:
@@ -70,13 +74,28 @@ def shape_views(source: Annotated[Families | Pack, From(SOURCES)] = _FAMILIES,
   """
   source = build(SOURCES, source, "data.source") if isinstance(source, Mapping) else source
   draws = build(DRAWS, draws, "data.draws") if isinstance(draws, Mapping) else draws
+  augment = augment if isinstance(augment, Augment) else Augment(**augment)
   if len(elevation) != 2 or elevation[0] > elevation[1]:
     raise UsageFault("--config.data.elevation", f"{elevation!r} is no range", "give the least and the greatest, as (-90, 90)")
   if isinstance(draws, ImageRows) and width % draws.size:
     raise UsageFault("--config.data.draws.size", f"{draws.size} does not divide width {width}", "give a divisor of it")
-  groups = source.subjects(seed)
+  rays = (width * supersample)**2
+  require_memory((workers or len(os.sched_getaffinity(0))) * max(rays, min(views * rays, AT_ONCE)) * 160,
+                 "--config.data.width", "lower it, supersample or workers")
+  groups = dict(source.subjects(seed))
+  groups["train"] = with_copies(groups["train"], augment, seed)
+  settings = {"views": views, "width": width, "supersample": supersample, "elevation": elevation, "seed": seed,
+              "augment": dataclasses.asdict(augment)}
   root = pathlib.Path(cache_dir) if cache_dir else cache.default_root()
-  made = functools.cache(lambda split: Pictures(root, split, groups[split], views, width, supersample, elevation, seed, workers))
+
+  @functools.cache
+  def made(split: str) -> Pictures:
+    text = json.dumps([split, source.identity(groups[split]), settings], sort_keys=True)
+    name = f"{split}-{hashlib.sha256(text.encode()).hexdigest()[:24]}"
+    poses = np.array([camera_poses(seed, subject.name, views, elevation) for subject in groups[split]])
+    return Pictures(groups[split], poses.reshape(-1, views, 3, 4), width,
+                    lambda p: picture_file(root, name, groups[split], p, width, supersample, workers))
+
   train = made("train")
   classes = sorted({subject.label for subject in groups["train"]})
   labels = np.array([classes.index(subject.label) for subject in groups["train"]], np.int32)
@@ -109,20 +128,14 @@ def _facts(groups: Mapping[str, Sequence[Subject]], classes: Sequence[str], view
 
 class Pictures:
   """The pictures of a split's shapes and their cameras. poses (s, v, 3, 4) float64; pixels (s, v, w, w, 4) uint8, mapped,
-  made when first asked for."""
+  made from the poses when first asked for."""
 
-  def __init__(self, root: pathlib.Path, split: str, subjects: Sequence[Subject], num: int, width: int, supersample: int,
-               elevation: Sequence[float], seed: int, workers: int | None):
-    self.subjects, self.width, self.num = subjects, width, num
-    self.poses = np.array([camera_poses(seed, s.name, num, elevation) for s in subjects]).reshape(-1, num, 3, 4)
-    first = {type(s).__name__ for s in subjects} | {s.label for s in subjects}
-    text = json.dumps([split, sorted(first), num, width, supersample, list(elevation), seed])
-    self._arguments = (root, f"{split}-{hashlib.sha256(text.encode()).hexdigest()[:24]}", subjects, self.poses, width,
-                       supersample, workers)
+  def __init__(self, subjects: Sequence[Subject], poses: np.ndarray, width: int, make: Callable):
+    self.subjects, self.poses, self.width, self.num, self._make = subjects, poses, width, poses.shape[1], make
 
   @functools.cached_property
   def pixels(self) -> np.ndarray:
-    return picture_file(*self._arguments)
+    return self._make(self.poses)
 
   def views(self) -> "ShapeViews":
     return ShapeViews(self)
