@@ -225,34 +225,37 @@ def mesh_pictures(mesh: Mesh, poses: np.ndarray, width: int, supersample: int = 
 
   Colours are those of the corners, blended; normals are the faces' own. Exact up to float32 in the place of a hit.
   """
-  grid, k = Grid(np.asarray(poses, np.float64), width), supersample
+  poses, most = np.asarray(poses, np.float64), max(1, AT_ONCE // (width * supersample)**2)
+  return np.concatenate([_some_of_mesh(mesh, poses[i:i + most], width, supersample) for i in range(0, len(poses), most)])
+
+
+def _some_of_mesh(mesh: Mesh, poses: np.ndarray, width: int, k: int) -> np.ndarray:
+  """As `mesh_pictures`; memory grows with the number of poses."""
   vertices, faces = np.ascontiguousarray(mesh.vertices, np.float64), np.ascontiguousarray(mesh.faces, np.int64)
-  cross = face_cross(mesh)
+  grid, cross = Grid(poses, width), face_cross(mesh)
   normals = cross / np.maximum(np.linalg.norm(cross, axis=1, keepdims=True), 1e-30)
   colors = np.broadcast_to(np.asarray(CLAY, np.uint8), (len(vertices), 3)) if mesh.colors is None else mesh.colors
   side = (np.arange(width * k) + 0.5) / k
   places = np.stack(np.meshgrid(side, side), -1).reshape(-1, 2)
-  out = np.empty((len(poses), width, width, 4), np.uint8)
-  for i, pose in enumerate(grid.poses):
-    near = np.flatnonzero(_near_ball(places, grid, float(np.linalg.norm(vertices, axis=1).max(initial=0.0))))
-    v = grid.directions(np.full(len(near), i), places[near])
-    found = igl.embree.line_mesh_intersection(np.tile(pose[:, 3], (len(v), 1)), v, vertices, faces)
-    hit = np.flatnonzero(found[:, 0] >= 0)
-    face, second = found[hit, 0].astype(np.int64), found[hit, 1:]
-    weights = np.column_stack([1 - second.sum(1), second])
-    normal = normals[face]
-    normal = normal * -np.sign(np.sum(normal * v[hit], axis=1, keepdims=True))
-    rgba = np.zeros((len(places), 4))
-    rgba[near[hit], :3] = shade(np.einsum("nkc,nk->nc", colors[faces[face]], weights), normal, v[hit])
-    rgba[near[hit], 3] = 1.0
-    out[i] = np.round(255 * rgba.reshape(width, k, width, k, 4).mean((1, 3)))
-  return out
+  view, place = np.nonzero([_in_outline(places, grid, pose, vertices) for pose in poses])
+  v = grid.directions(view, places[place])
+  found = igl.embree.line_mesh_intersection(np.ascontiguousarray(poses[view, :, 3]), v, vertices, faces)
+  hit = np.flatnonzero(found[:, 0] >= 0)
+  face, second, seen = found[hit, 0].astype(np.int64), found[hit, 1:], v[hit]
+  albedo = np.einsum("nkc,nk->nc", colors[faces[face]], np.column_stack([1 - second.sum(1), second]))
+  normal = normals[face]
+  normal *= -np.sign(np.sum(normal * seen, axis=1, keepdims=True))
+  rgba = np.zeros((len(poses), len(places), 4), np.float32)
+  rgba[view[hit], place[hit], :3] = shade(albedo, normal, seen)
+  rgba[view[hit], place[hit], 3] = 1.0
+  return np.round(255 * rgba.reshape(len(poses), width, k, width, k, 4).mean((2, 4))).astype(np.uint8)
 
 
-def _near_ball(places: np.ndarray, grid: Grid, radius: float) -> np.ndarray:
-  """Which places (n,) a ball about the origin shows in."""
-  away = np.linalg.norm(places - grid.width / 2, axis=1) / grid.focal
-  return away <= math.tan(math.asin(min(radius / DISTANCE, 0.99))) + 1e-6
+def _in_outline(places: np.ndarray, grid: Grid, pose: np.ndarray, vertices: np.ndarray) -> np.ndarray:
+  """Which places (n,) lie in the rectangle that the vertices of a mesh fill in the picture."""
+  x, y, z = ((vertices - pose[:, 3]) @ pose[:, :3]).T
+  seen = grid.width / 2 + grid.focal * np.stack([x / -z, y / z], axis=1)
+  return ((places >= seen.min(0) - 1e-6) & (places <= seen.max(0) + 1e-6)).all(1)
 
 
 def _blocks(num: int) -> Iterator[slice]:
