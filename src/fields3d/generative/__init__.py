@@ -2,6 +2,7 @@
 
 from fields3d.core.config import Table
 from fields3d.generative.diffusion import diffusion
+from fields3d.generative.flows import FLOWS
 from fields3d.generative.noise import NOISES
 from fields3d.generative.samplers import SAMPLERS
 
@@ -9,4 +10,4 @@ DIFFUSIONS: Table = {
     "diffusion": diffusion,
 }
 
-__all__ = ["DIFFUSIONS", "NOISES", "SAMPLERS"]
+__all__ = ["DIFFUSIONS", "FLOWS", "NOISES", "SAMPLERS"]

@@ -90,16 +90,13 @@ def heun(steps: Count = 18, sigma_min: Positive = 0.002, sigma_max: Positive = 8
   >>> heun(steps=3)(lambda x, t: 0 * x + 3, flow(), jax.random.key(0), (1, 2)).tolist()
   [[3.0, 3.0]]
   """
-  if sigma_min >= sigma_max:
-    raise UsageFault("heun.sigma_min", f"{sigma_min:g} is not below sigma_max = {sigma_max:g}", "exchange them")
+  grid = _karras_grid("heun", steps, sigma_min, sigma_max, rho)
 
   def sample(denoise, noise, key, shape):
     start_key, path_key = jax.random.split(key)
-    alpha, sigma = levels(noise, np.ones(1))
-    top = min(sigma_max, sigma[0] / alpha[0]) if alpha[0] > 0 else sigma_max
-    r = np.linspace(top ** (1 / rho), sigma_min ** (1 / rho), steps) ** rho if steps > 1 else np.asarray([top])
+    r = grid(noise)
     gamma = np.where((r >= churn_min) & (r <= churn_max), min(churn / steps, np.sqrt(2) - 1), 0.0)
-    up = np.minimum(r * (1 + gamma), max(top, r[0]))
+    up = np.minimum(r * (1 + gamma), r[0])
     added = churn_noise * np.sqrt(up**2 - r**2)
     t, t_up = noise.time(r), noise.time(up)
     scale, scale_up = levels(noise, t)[0], levels(noise, t_up)[0]
@@ -149,25 +146,33 @@ def ode(steps: Count = 50, method: Literal["euler", "midpoint"] = "euler") -> Sa
   return sample
 
 
-def few_step(steps: Annotated[int, Range(ge=2)] = 10) -> Sampler:
-  """DPM-Solver++ (2M): order 2 at one evaluation a step, by the last step's estimate of x_0.
+def few_step(steps: Annotated[int, Range(ge=2)] = 10, sigma_min: Positive = 0.002, sigma_max: Positive = 80.0,
+             rho: Positive = 7.0) -> Sampler:
+  """DPM-Solver++ (2M): order 2 at one evaluation a step, by the last step's estimate of x_0; on the grid of `heun`.
 
-  The first step, a last one to sigma = 0, and one after alpha = 0 are of order 1, since ln r is infinite there.
+  The first step and the last one, to r = 0, are of order 1.
 
-  Source: DPM-Solver++ (Lu et al. 2022), algorithm 2, in lambda = -ln r.
+  Args:
+    sigma_min, sigma_max, rho: as of `heun`.
+
+  Raises:
+    UsageFault: sigma_min is not below sigma_max.
+
+  Source: DPM-Solver++ (Lu et al. 2022), algorithm 2, in lambda = -ln r; the grid: EDM (Karras et al. 2022), equation 5.
 
   >>> from fields3d.generative.noise import flow
   >>> few_step(steps=4)(lambda x, t: 0 * x + 3, flow(), jax.random.key(0), (1, 2)).tolist()
   [[3.0, 3.0]]
   """
+  grid = _karras_grid("few_step", steps, sigma_min, sigma_max, rho)
+
   def sample(denoise, noise, key, shape):
-    times = noise.times(steps)
+    r = grid(noise)
+    times = np.append(noise.time(r), 0.0)
     alpha, sigma = levels(noise, times)
-    shrink = (alpha[:-1] * sigma[1:]) / (alpha[1:] * sigma[:-1])  # exp(-h)
-    finite = shrink > 0
-    h = -np.log(np.where(finite, shrink, 1.0))
-    both = finite[1:] & finite[:-1]
-    ahead = np.concatenate([[0.0], np.where(both, h[1:] / (2 * np.where(both, h[:-1], 1.0)), 0.0)])
+    shrink = np.append(r[1:] / r[:-1], 0.0)  # exp(-h)
+    h = -np.log(shrink[:-1])
+    ahead = np.concatenate([[0.0], h[1:] / (2 * h[:-1]), [0.0]])
     rows = _rows(t=times[:-1], of_x=sigma[1:] / sigma[:-1], of_x0=alpha[1:] * (1 - shrink), ahead=ahead)
 
     def step(carry, row):
@@ -179,6 +184,18 @@ def few_step(steps: Annotated[int, Range(ge=2)] = 10) -> Sampler:
     x = start(noise, times[0], key, shape)
     return jax.lax.scan(step, (x, jnp.zeros_like(x)), rows)[0][0]
   return sample
+
+
+def _karras_grid(name: str, steps: int, sigma_min: float, sigma_max: float, rho: float) -> Callable:
+  """noise -> (steps,) float64 descending r, in equal steps of r^(1/rho) and no higher than the noise's own first."""
+  if sigma_min >= sigma_max:
+    raise UsageFault(f"{name}.sigma_min", f"{sigma_min:g} is not below sigma_max = {sigma_max:g}", "exchange them")
+
+  def grid(noise):
+    alpha, sigma = levels(noise, np.ones(1))
+    top = min(sigma_max, sigma[0] / alpha[0]) if alpha[0] > 0 else sigma_max
+    return np.linspace(top ** (1 / rho), sigma_min ** (1 / rho), steps) ** rho
+  return grid
 
 
 def start(noise: Noise, t: float, key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
