@@ -10,13 +10,19 @@ from fields3d.commands.main import main
 
 ROOT = pathlib.Path(__file__).parents[1] / "experiments"
 CONFIGS = sorted(ROOT.rglob("*.py"))
+BASES = {"code_prior": "generative/deepsdf_codes.py"}  # whose :runlocal starts from another's
 
 
 @pytest.mark.parametrize("config", CONFIGS, ids=lambda path: path.stem)
 def test_every_experiment_runs_locally(config, tmp_path, capsys):
-  run = tmp_path / "run"
-  assert main(["train", "--config", f"{config}:runlocal", "--workdir", str(run)]) == 0, capsys.readouterr().err
-  assert main(["train", "--config", f"{config}:runlocal", "--workdir", str(run)]) == 0  # again: nothing left to do
+  run, more = tmp_path / "run", []
+  if config.stem in BASES:
+    base = tmp_path / "base"
+    assert main(["train", "--config", f"{ROOT / BASES[config.stem]}:runlocal", "--workdir", str(base)]) == 0
+    more = [f"--config.init_from={base}"]
+  train = ["train", "--config", f"{config}:runlocal", "--workdir", str(run), *more]
+  assert main(train) == 0, capsys.readouterr().err
+  assert main(train) == 0  # again: nothing left to do
   records = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
   assert records and all(record["step"] > 0 for record in records if "loss" in record)
 

@@ -20,7 +20,7 @@ LOCAL = "runlocal"
 
 def get_config(arg=None):
   local = arg == LOCAL
-  steps = 30 if local else 15_000
+  steps = 30 if local else 8000
   config = ConfigDict()
   config.seed = 0
   config.num_steps = steps
@@ -38,7 +38,7 @@ def get_config(arg=None):
   config.optim = dict(field=dict(name="adam", learning_rate=decayed(1e-3), learning_rates=dict(codes=decayed(4e-3)),
                                  ema=0.99 if local else 0.999))
   config.evals = evaluators(local)
-  config.train = dict(log_every=10 if local else 100, checkpoint_every=10 if local else 2500)
+  config.train = dict(log_every=10 if local else 100, checkpoint_every=10 if local else 2000)
   config.extract_resolution = 24 if local else 96
   return config
 

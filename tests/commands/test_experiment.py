@@ -98,6 +98,18 @@ def test_a_transfer_lists_what_was_taken_and_what_was_not(tmp_path, capsys):
   assert "taken field/decoder/network/layer_0" in text and "left field/decoder/network/layer_" in text
 
 
+def test_a_group_that_is_not_trained_must_come_whole_from_another_run(tmp_path, capsys):
+  configs = pathlib.Path(__file__).parents[2] / "experiments" / "generative"
+  codes, prior = (f"{configs / name}.py:runlocal" for name in ("deepsdf_codes", "code_prior"))
+  prior = ["train", "--config", prior, "--workdir", str(tmp_path / "prior"), "--config.num_steps=1"]
+  assert main([*prior, "--config.init_from=None"]) == 2
+  assert "--config.init_from: is not set, and the task does not train field" in capsys.readouterr().err
+  base = tmp_path / "base"
+  assert main(["train", "--config", codes, "--workdir", str(base), "--config.num_steps=1", "--config.data.num_shapes=6"]) == 0
+  assert main([*prior, f"--config.init_from={base}"]) == 2
+  assert "does not give field/codes, which is not trained here" in capsys.readouterr().err
+
+
 def test_differences_that_change_the_path_of_a_run_are_harmful():
   old = {"seed": 0, "num_steps": 5, "train": {"keep": 3, "accumulate": 1}}
   assert check_same_run(old, {**old, "num_steps": 9}, pathlib.Path("run")) == ["num_steps: 5 -> 9"]

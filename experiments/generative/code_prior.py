@@ -1,0 +1,44 @@
+"""A diffusion prior over the DeepSDF codes of deepsdf_codes.py: new chairs and tables, by class too.
+
+`:flow` is a normalising flow instead, of the same codes; the Gaussian that both are held against is the base run's own
+`sample`. Train the codes first. `:paper` is a transformer-sized prior over the codes of shapenet_chairs.py, for a pod.
+
+Source: latent diffusion (Rombach et al. 2022) on the codes of DeepSDF (Park et al. 2019), as Diffusion-SDF (Chou et al.
+  2023) and HyperDiffusion (Erkoc et al. 2023) do; EDM (Karras et al. 2022): preconditioning, Heun's sampler.
+Expect: see "Priors over codes" in experiments/README.md.
+
+  fields3d train --config experiments/generative/deepsdf_codes.py --workdir runs/codes
+  fields3d train --config experiments/generative/code_prior.py --workdir runs/prior
+  fields3d train --config experiments/generative/code_prior.py:flow --workdir runs/flow
+  fields3d train --config experiments/generative/deepsdf_codes.py:runlocal --workdir runs/codes_local
+  fields3d train --config experiments/generative/code_prior.py:runlocal --workdir runs/local      (seconds, after the line above)
+
+Often overridden: --config.init_from=runs/other_codes  --config.task.prior.sampler.steps=50  --config.task.prior.guidance=2
+"""
+
+import deepsdf_codes
+from ml_collections import ConfigDict
+
+
+def get_config(arg=None):
+  local = arg == "runlocal"
+  base = deepsdf_codes.get_config(arg if local else None)
+  steps = 20 if local else 6000
+  config = ConfigDict()
+  config.seed = 0
+  config.num_steps = steps
+  config.init_from = "runs/codes_local" if local else "runs/codes"
+  config.data = base.data
+  config.data.update(rows=8 if local else 256, points=2)
+  config.task = dict(
+      name="latent_prior", by_class=True, base=base.task, calibrate=10 if local else 100,
+      prior=dict(name="flow", flow=dict(name="spline")) if arg == "flow" else dict(
+          name="diffusion", sampler=dict(name="heun", steps=4 if local else 18),
+          diffusion=dict(noise=dict(name="edm"), target="edm", sigma_data=1.0),
+          network=dict(name="residual_mlp", width=32 if local else 384, depth=2 if local else 5, dropout=0.1)))
+  config.optim = dict(prior=dict(
+      name="adam", learning_rate=dict(name="cosine", start=5e-4, end=5e-6, steps=steps), ema=0.9 if local else 0.999))
+  config.evals = base.evals
+  config.train = dict(log_every=10 if local else 100, checkpoint_every=10 if local else 1000)
+  config.extract_resolution = base.extract_resolution
+  return config

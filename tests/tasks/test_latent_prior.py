@@ -1,0 +1,113 @@
+"""Priors over latents: what they learn, what stays frozen, and what they are asked for."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from fields3d.core.config import build
+from fields3d.core.errors import UsageFault
+from fields3d.core.task import bind
+from fields3d.tasks import TASKS
+from fields3d.tasks.latent_prior import one_sided
+from fields3d.training.optim import OPTIMISERS
+from fields3d.training.step import init_state, make_step
+
+INFO = {"num_shapes": 64, "classes": ["chair", "table"], "labels": ["chair"] * 48 + ["table"] * 16}
+BASE = dict(name="fit_sdf", code_bound=None, field=dict(name="deepsdf", width=8, depth=2, skip=1, code_dim=3))
+DIFFUSION = dict(name="diffusion", diffusion=dict(noise=dict(name="edm"), target="edm"), sampler=dict(name="heun", steps=12),
+                 network=dict(name="residual_mlp", width=32, depth=2, heads=4))
+PRIORS = {"diffusion": DIFFUSION, "flow": dict(name="flow", flow=dict(name="spline"))}
+
+
+def make(prior, **settings):
+  return build(TASKS, dict(name="latent_prior", base=BASE, prior=prior, calibrate=50, **settings), "task", info=INFO)
+
+
+def trained(task, steps, codes, rate=3e-3):
+  """The task's state after some steps on codes that are known, the base's."""
+  optimisers = {"prior": build(OPTIMISERS, dict(name="adam", learning_rate=rate), "optim.prior")}
+  state = init_state(task, optimisers, jax.random.key(0))
+  state.params["field"]["codes"] = jnp.asarray(codes)
+  step = jax.jit(make_step(task, optimisers))
+  rng = np.random.default_rng(0)
+  for _ in range(steps):
+    shape = rng.integers(64, size=32)
+    batch = {"shape": shape.astype(np.int32), "label": (shape >= 48).astype(np.int32),
+             "surface": rng.normal(size=(32, 16, 3)).astype(np.float32)}
+    state, metrics = step(state, batch)
+  return state, metrics
+
+
+@pytest.fixture(scope="module")
+def codes():
+  """Two classes of codes, far apart: chairs at -3, tables at 5 along the first axis, of deviation 1/2."""
+  away = np.random.default_rng(1).normal(size=(64, 3)).astype(np.float32) / 2
+  away[:, 0] += np.where(np.arange(64) < 48, -3, 5)
+  return away
+
+
+@pytest.mark.parametrize("name", PRIORS)
+def test_draws_have_the_moments_of_the_codes_by_class_and_in_all(name, codes):
+  task = make(PRIORS[name], by_class=True)
+  state, metrics = trained(task, 400, codes)
+  predict = bind(task, state)
+  assert np.isfinite(metrics["loss"]) and metrics["skipped"] == 0
+  for label, centre in ((0, -3), (1, 5)):
+    draws = np.asarray(predict["sample_label"](jax.random.key(1), label, 256))
+    np.testing.assert_allclose(draws.mean(axis=0), [centre, 0, 0], atol=0.4)  # of deviation 1/2, and what 64 codes have
+  draws = np.asarray(predict["sample"](jax.random.key(2), 512))
+  assert abs(np.mean(draws[:, 0] > 1) - 0.25) < 4 * np.sqrt(0.25 * 0.75 / 512)
+
+
+def test_the_base_is_frozen_and_answers_as_before(codes):
+  task = make(DIFFUSION)
+  before = init_state(task, {"prior": build(OPTIMISERS, dict(name="adam", learning_rate=1e-3), "o")}, jax.random.key(0))
+  state, _ = trained(task, 3, codes)
+  for old, new in zip(jax.tree.leaves(before.params["field"]["decoder"]), jax.tree.leaves(state.params["field"]["decoder"])):
+    np.testing.assert_array_equal(old, new)
+  base = build(TASKS, BASE, "task", info=INFO)
+  x, predict = jnp.ones((5, 3)) / 3, bind(task, state)
+  z = predict["code"](7)
+  np.testing.assert_array_equal(predict["sdf"](x, z), base.predict["sdf"](state.params, {}, x, z))
+
+
+def test_latents_are_standardised_by_the_first_batches_alone(codes):
+  task = make(DIFFUSION)
+  state, _ = trained(task, 60, codes)
+  moments = state.extra["moments"]
+  assert moments["batches"] == 50
+  np.testing.assert_allclose(moments["mean"], codes.mean(axis=0), atol=4 * codes.std() / np.sqrt(50 * 32))
+  np.testing.assert_allclose(np.sqrt(moments["square"] - moments["mean"] ** 2), codes.std(axis=0), rtol=0.1)
+
+
+def test_a_scan_steers_the_draws_of_a_prior_that_reads_scans(codes):
+  task = make(DIFFUSION, scan_points=4, scan_width=8)
+  state, _ = trained(task, 3, codes)
+  state.params["prior"]["model"]["out"]["w"] = jnp.ones_like(state.params["prior"]["model"]["out"]["w"])
+  predict = bind(task, state)
+  draw = lambda scan: np.asarray(predict["complete"](scan, jax.random.key(0), 2))
+  one = draw(jnp.ones((9, 3)))
+  assert one.shape == (2, 3) and not np.allclose(one, draw(-jnp.ones((9, 3))))
+  np.testing.assert_array_equal(one, draw(jnp.ones((9, 3))))
+
+
+def test_a_scan_is_a_half_of_its_cloud_seen_from_one_side():
+  cloud = jax.random.normal(jax.random.key(0), (5, 40, 3))
+  scan = np.asarray(one_sided(cloud, 10, jax.random.key(1)))
+  for whole, part in zip(np.asarray(cloud), scan, strict=True):
+    assert all((whole == point).all(axis=1).any() for point in part)
+    assert len(np.unique(part, axis=0)) == 10
+    # some plane separates the part from at least half of the rest: the one across their means' difference
+    away = part.mean(axis=0) - whole.mean(axis=0)
+    assert np.mean(whole @ away > (part @ away).max()) < 0.5 and np.linalg.norm(away) > 0.3
+
+
+@pytest.mark.parametrize("settings, says", [
+    (dict(prior=PRIORS["flow"], scan_points=4), "prior.name=diffusion"),
+    (dict(prior=DIFFUSION, base={**BASE, "field": {**BASE["field"], "code_dim": 0}}), "no latents"),
+])
+def test_what_does_not_fit_is_one_line(settings, says):
+  section = dict(name="latent_prior", base=BASE) | settings
+  with pytest.raises(UsageFault, match=says):
+    build(TASKS, section, "task", info=INFO)
