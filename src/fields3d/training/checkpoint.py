@@ -259,7 +259,7 @@ def load(step_dir: pathlib.Path, abstract: Mapping[str, PyTree]) -> PyTree:
 
 
 def _saving() -> ocp.Context:
-  """How orbax writes. Not compressed: zstd took nine tenths of the time to make random weights 8 % smaller. In chunks of
+  """How orbax writes. Not compressed: zstd took most of the time to make random weights 8 % smaller. In chunks of
   8 MiB, whose buffers are used again when read, and files of 128 MiB, which are hashed side by side."""
   context = ocp.Context()
   context.array.saving.use_compression = False
