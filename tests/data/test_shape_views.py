@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 
+from fields3d.commands.plan_batch import planned_dataset
 from fields3d.core.config import build
 from fields3d.core.errors import UsageFault
 from fields3d.data import DATASETS
@@ -147,3 +148,13 @@ def test_copies_and_recombinations_are_new_training_shapes_and_no_others(folder)
   ahead = (hits - camera.pose[:, 3]) @ camera.pose[:, :3]
   at = np.floor(8 + camera.intrinsics[0] * ahead[:, :2] / -ahead[:, 2:] * (1, -1)).astype(int)
   assert (pixels[at[:, 1], at[:, 0], 3] > 0).mean() > 0.98  # every vertex is seen, or lies behind what is
+
+
+@pytest.mark.parametrize("draws", [IMAGES, PIXELS], ids=["images", "pixels"])
+def test_a_planned_batch_is_that_of_the_data(folder, draws):
+  section = SECTION | {"cache_dir": folder, "draws": draws, "augment": {"variants": 1}}
+  planned, spec, _ = planned_dataset(section)
+  real = build(DATASETS, section, "data")
+  assert {k: (v.shape, v.dtype) for k, v in spec.items()} == {k: (v.shape, v.dtype) for k, v in real.batch(0, 0, 1).items()}
+  for fact, value in planned.info.items():
+    assert fact == "protocol" or real.info[fact] == value, fact

@@ -11,7 +11,9 @@ from fields3d.core.errors import UsageFault, nearest
 from fields3d.core.types import Dataset, no_views
 from fields3d.data import DATASETS
 from fields3d.data.rays import PixelDraws
-from fields3d.data.rendered import FAR, NEAR
+from fields3d.data.rendered import DISTANCE, FAR, HALF_VIEW, NEAR
+from fields3d.data.shape_subjects import SOURCES
+from fields3d.data.shape_views import DRAWS, ImageRows
 
 Spec = dict[str, jax.ShapeDtypeStruct]
 
@@ -23,7 +25,10 @@ def _array(*shape: int, dtype=np.float32) -> jax.ShapeDtypeStruct:
 def _distances(data: Mapping, count: int | None, full: bool) -> tuple[dict[str, Any], Spec]:
   """Batches of signed distances; `full`: with normals and colours, as procedural shapes have them."""
   rows, points = data["rows"], data["points"]
-  spec = {"shape": _array(rows, dtype=np.int32), "x": _array(rows, points, 3), "sdf": _array(rows, points)}
+  spec = {"shape": _array(rows, dtype=np.int32), "label": _array(rows, dtype=np.int32), "x": _array(rows, points, 3),
+          "sdf": _array(rows, points)}
+  if data.get("surface"):
+    spec["surface"] = _array(rows, data["surface"], 3)
   if full:
     spec |= {"normals": _array(rows, points, 3), "colors": _array(rows, points, 3)}
   return {"num_shapes": count, "bounds": [[-1.0] * 3, [1.0] * 3]}, spec
@@ -43,6 +48,29 @@ def _rays(data: Mapping, count: int | None, facts: Mapping) -> tuple[dict[str, A
   return info, spec | ({"depth": _array(rows)} if facts.get("depth") else {})
 
 
+def _pictures(data: Mapping) -> tuple[dict[str, Any], Spec]:
+  """Batches of pictures of many shapes, as many as the config says; of a pack, as many as its `max_shapes` or 1000."""
+  source, draws = dict(data["source"]), dict(data["draws"])
+  kind = DRAWS[draws.pop("name")](**draws)
+  name = source.pop("name")
+  still = SOURCES[name](**source)
+  num = still.num_shapes if name == "families" else still.max_shapes or 1000
+  num *= dict(data["augment"]).get("variants", 0) + 1
+  classes = sorted(set(still.families[:still.num_shapes] if name == "families" else still.classes))
+  camera = {"distance": DISTANCE, "half_view": HALF_VIEW, "near": NEAR, "far": FAR, "width": data["width"]}
+  info = {"num_shapes": num, "classes": classes, "num_views": num * data["views"], "views_per_shape": data["views"],
+          "camera": camera, "near": NEAR, "far": FAR, "ndc": None, "bounds": [[-1.0] * 3, [1.0] * 3],
+          "background": "white", "unbounded": False, "opaque": False, "protocol": {}}
+  rows = kind.rows
+  spec = {"label": _array(rows, dtype=np.int32)}
+  if isinstance(kind, ImageRows):
+    size = kind.size
+    return info, spec | {"rgb": _array(rows, size, size, 3), "alpha": _array(rows, size, size), "pose": _array(rows, 3, 4)}
+  spec |= {name: _array(rows, kind.pixels, 3) for name in ("origins", "directions", "viewdirs", "rgb")}
+  spec |= {name: _array(rows, kind.pixels) for name in ("radii", "near", "far", "alpha")}
+  return info, spec | {"shape": _array(rows, dtype=np.int32), "view": _array(rows, kind.pixels, dtype=np.int32)}
+
+
 _OBJECT = {"near": 2.0, "far": 6.0, "half": 1.5}
 _OUTDOORS = {"unbounded": True, "opaque": True, "half": 8.0}
 # dataset -> (section with its defaults, count) -> (facts, batch). A dataset without a line here is made and asked.
@@ -53,6 +81,7 @@ SPECS: dict[str, Callable] = {
     "deepsdf": lambda data, count: _distances(data, count, full=False),
     "prepared": lambda data, count: _distances(data, count, full=False),
     "rendered": lambda data, count: _rays(data, data["views"], {"near": NEAR, "far": FAR, "depth": True}),
+    "shape_views": lambda data, count: _pictures(data),
     "blender": lambda data, count: _rays(data, count, _OBJECT),
     "transforms": lambda data, count: _rays(data, count, _OUTDOORS),
     "colmap": lambda data, count: _rays(data, count, _OUTDOORS),
