@@ -29,7 +29,7 @@ def get_config(arg=None):
   config.num_steps = steps
   config.init_from = "runs/codes_local" if local else "runs/codes"
   config.data = base.data
-  config.data.update(rows=8 if local else 256, points=2)
+  config.data.update(rows=8 if local else 128, points=0)
   config.task = dict(
       name="latent_prior", by_class=True, base=base.task, calibrate=10 if local else 100,
       prior=dict(name="flow", flow=dict(name="spline")) if arg == "flow" else dict(

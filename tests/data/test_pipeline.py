@@ -44,3 +44,11 @@ def test_an_epochs_order_is_drawn_once_not_for_every_row(monkeypatch):
 def test_rows_that_do_not_divide_over_processes_are_refused():
   with pytest.raises(UsageFault, match="6 rows do not divide over 4 processes"):
     sdf_batches(shapes(2), rows=6, points=2, seed=0)(0, 0, 4)
+
+
+def test_rows_without_points_are_of_the_same_shapes():
+  whole, bare = (sdf_batches(shapes(12), rows=4, points=n, seed=0, labels=range(12)) for n in (2, 0))
+  for position in range(5):
+    assert set(bare(position)) == {"shape", "label"}
+    np.testing.assert_array_equal(bare(position)["shape"], whole(position)["shape"])
+    np.testing.assert_array_equal(bare(position)["label"], bare(position)["shape"])

@@ -46,10 +46,11 @@ def sdf_batches(samples: Sequence[SdfSamples], rows: int, points: int, seed: int
   with no sample on one side gives all its points from the other.
 
   Args:
+    points: of a row; 0 for none, where what is trained knows shapes by their codes or surfaces.
     labels: the class of each shape, as numbers. surface: points of a row that are drawn from its surface.
 
   Returns:
-    (position, shard, num_shards) -> {"shape" (r,) int32, "x" (r, points, 3), "sdf" (r, points), and "normals",
+    (position, shard, num_shards) -> {"shape" (r,) int32, "x" (r, points, 3), "sdf" (r, points), "normals",
     "colors" where every shape has them, "label" (r,) int32 and "surface" (r, surface, 3) where asked for},
     r = rows / num_shards.
 
@@ -59,8 +60,8 @@ def sdf_batches(samples: Sequence[SdfSamples], rows: int, points: int, seed: int
   in_flight = 4 * rows * (points * 40 + surface * 12)  # four prefetched batches of at most 40 bytes a point
   require_memory(in_flight, "--config.data.rows", f"{rows} rows of {points} points: lower one of them")
   num = len(samples)
-  has_normals = all(s.normals is not None for s in samples)
-  has_colors = all(s.colors is not None for s in samples)
+  has_normals = points > 0 and all(s.normals is not None for s in samples)
+  has_colors = points > 0 and all(s.colors is not None for s in samples)
 
   @functools.lru_cache(maxsize=2)  # a batch lies in two epochs at most, but for fewer shapes than rows
   def order(epoch: int) -> np.ndarray:
@@ -76,17 +77,10 @@ def sdf_batches(samples: Sequence[SdfSamples], rows: int, points: int, seed: int
                        f"give a multiple of {num_shards}")
     own = range(shard * rows // num_shards, (shard + 1) * rows // num_shards)
     shapes = [shape_at(position * rows + r) for r in own]
-    picks = [_pick(samples[s], points, generator(seed, 1, position, r)) for s, r in zip(shapes, own, strict=True)]
-    chosen = list(zip(shapes, picks, strict=True))
-    out = {
-        "shape": np.asarray(shapes, np.int32),
-        "x": np.stack([samples[s].x[i] for s, i in chosen]),
-        "sdf": np.stack([samples[s].sdf[i] for s, i in chosen]),
-    }
-    if has_normals:
-      out["normals"] = np.stack([samples[s].normals[i] for s, i in chosen])
-    if has_colors:
-      out["colors"] = np.stack([samples[s].colors[i] for s, i in chosen]).astype(np.float32) / 255
+    out = {"shape": np.asarray(shapes, np.int32)}
+    if points:
+      picks = [_pick(samples[s], points, generator(seed, 1, position, r)) for s, r in zip(shapes, own, strict=True)]
+      out |= _picked(samples, list(zip(shapes, picks, strict=True)), has_normals, has_colors)
     if labels is not None:
       out["label"] = np.asarray([labels[s] for s in shapes], np.int32)
     if surface:
@@ -96,6 +90,17 @@ def sdf_batches(samples: Sequence[SdfSamples], rows: int, points: int, seed: int
     return out
 
   return batch
+
+
+def _picked(samples: Sequence[SdfSamples], chosen: Sequence[tuple[int, np.ndarray]], normals: bool,
+            colors: bool) -> dict[str, np.ndarray]:
+  """The samples of each (shape, indices), stacked."""
+  out = {"x": np.stack([samples[s].x[i] for s, i in chosen]), "sdf": np.stack([samples[s].sdf[i] for s, i in chosen])}
+  if normals:
+    out["normals"] = np.stack([samples[s].normals[i] for s, i in chosen])
+  if colors:
+    out["colors"] = np.stack([samples[s].colors[i] for s, i in chosen]).astype(np.float32) / 255
+  return out
 
 
 def _pick(samples: SdfSamples, points: int, rng: np.random.Generator) -> np.ndarray:

@@ -127,7 +127,7 @@ def sample_shape(family: str, seed: int, index: int, sampled: Mapping, partner: 
 def procedural(families: tuple[str, ...] = tuple(FAMILIES), num_shapes: Count = 12, num_val: Index = 6,
                num_test: Index = 6, samples_per_shape: Count = 50_000,
                near_variances: tuple[Positive, ...] = (0.005, 0.0005), near_fraction: Fraction = 0.94,
-               rows: Count = 12, points: Count = 1024, surface: Index = 0, recombine: Fraction = 0.0,
+               rows: Count = 12, points: Index = 1024, surface: Index = 0, recombine: Fraction = 0.0,
                augment: Augments = types.MappingProxyType({}), cached: bool = False,
                cache_dir: str | None = None, workers: Count | None = None, seed: Index = 0) -> Dataset:
   """The dataset of procedural shapes, the families taking turns.

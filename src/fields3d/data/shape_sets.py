@@ -25,7 +25,7 @@ from fields3d.data.variants import Augment, Augments, augmented
 Sign = Literal["auto", "winding", "pseudonormal", "unsigned"]
 
 
-def meshes(path: str, cache_dir: str | None = None, rows: Count = 1, points: Count = 16_384,
+def meshes(path: str, cache_dir: str | None = None, rows: Count = 1, points: Index = 16_384,
            samples_per_shape: Count = 500_000, near_variances: tuple[Positive, ...] = (0.005, 0.0005),
            near_fraction: Fraction = 0.94, sign: Sign = "auto", keep_largest: bool = False, strict: bool = False,
            splits: tuple[NonNegative, ...] = (1.0, 0.0, 0.0), surface: Index = 0, workers: Count | None = None,
@@ -54,7 +54,7 @@ def meshes(path: str, cache_dir: str | None = None, rows: Count = 1, points: Cou
 
 
 def pack(path: str, classes: tuple[str, ...] = (), min_closed_share: Fraction = 0.0, max_shapes: Count | None = None,
-         cache_dir: str | None = None, rows: Count = 16, points: Count = 4_096, samples_per_shape: Count = 100_000,
+         cache_dir: str | None = None, rows: Count = 16, points: Index = 4_096, samples_per_shape: Count = 100_000,
          near_variances: tuple[Positive, ...] = (0.005, 0.0005), near_fraction: Fraction = 0.94, sign: Sign = "winding",
          splits: tuple[NonNegative, ...] = (0.8, 0.1, 0.1), variants: Index = 0,
          stretch: Annotated[float, Range(gt=1)] = 1.25, augment: Augments = types.MappingProxyType({}), surface: Index = 0,
@@ -89,7 +89,7 @@ def pack(path: str, classes: tuple[str, ...] = (), min_closed_share: Fraction = 
 
 
 def deepsdf(path: str, train: str, val: str | None = None, test: str | None = None, meshes: str | None = None,
-            cache_dir: str | None = None, rows: Count = 64, points: Count = 16_384,
+            cache_dir: str | None = None, rows: Count = 64, points: Index = 16_384,
             sdf_sign: deepsdf_files.SdfSign = "check", workers: Count | None = None, seed: Index = 0) -> Dataset:
   """DeepSDF's own data: <path>/SdfSamples/<dataset>/<class>/<instance>.npz and split files.
 
@@ -117,7 +117,7 @@ def deepsdf(path: str, train: str, val: str | None = None, test: str | None = No
   return _build(path, groups, Recipe(seed=seed), cache_dir, workers, rows, points, seed, truth=truth)
 
 
-def prepared(path: str, classes: tuple[str, ...] = (), rows: Count = 16, points: Count = 4_096,
+def prepared(path: str, classes: tuple[str, ...] = (), rows: Count = 16, points: Index = 4_096,
              splits: tuple[NonNegative, ...] = (0.8, 0.1, 0.1), surface: Index = 0, seed: Index = 0) -> Dataset:
   """A folder that `fields3d prepare` wrote; its sources are not needed any more.
 
