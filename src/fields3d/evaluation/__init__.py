@@ -1,10 +1,11 @@
 """Evaluators by name: each a factory of (EvaluationInput) -> Evaluation."""
 
-from fields3d.evaluation import distribution, efficiency, novel_views, quality, reconstruction, rendered, views
+from fields3d.evaluation import distribution, efficiency, generated_views, novel_views, quality, reconstruction, rendered, views
 
 EVALUATORS = {
     "distribution": distribution.distribution,
     "efficiency": efficiency.efficiency,
+    "generated_views": generated_views.generated_views,
     "geometry": reconstruction.geometry,
     "novel_views": novel_views.novel_views,
     "quality": quality.quality,

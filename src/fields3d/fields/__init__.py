@@ -10,6 +10,7 @@ from fields3d.fields.neus import neus
 from fields3d.fields.ngp import ngp
 from fields3d.fields.proposal import proposal_density
 from fields3d.fields.siren import siren
+from fields3d.fields.styled import style_layers, style_planes
 from fields3d.fields.volsdf import volsdf
 
 FIELDS: Table = {
@@ -26,4 +27,9 @@ RADIANCE_FIELDS: Table = {
     "proposal": proposal_density,
     "neus": neus,
     "volsdf": volsdf,
+}
+
+STYLED_FIELDS: Table = {
+    "style_planes": style_planes,
+    "style_layers": style_layers,
 }

@@ -45,7 +45,7 @@ def generator_loss(fake: Scores, game: Game = "non_saturating") -> Float[Array, 
   return jnp.mean(jax.nn.softplus(-fake)) if game == "non_saturating" else -jnp.mean(fake)
 
 
-def r1(critic: Callable, real: Float[Array, "b *s"]) -> Float[Array, ""]:
+def r1(critic: Callable, real: Float[Array, "b ..."]) -> Float[Array, ""]:
   """Half the mean squared length of the critic's gradient at real pictures.
 
   Exact where no picture's score depends on another picture; with deviations of the minibatch it is the gradient of the sum.
@@ -59,7 +59,7 @@ def r1(critic: Callable, real: Float[Array, "b *s"]) -> Float[Array, ""]:
   return 0.5 * jnp.sum(gradient**2) / len(real)
 
 
-def wgan_gp(critic: Callable, real: Float[Array, "b *s"], fake: Float[Array, "b *s"], key: jax.Array) -> Float[Array, ""]:
+def wgan_gp(critic: Callable, real: Float[Array, "b ..."], fake: Float[Array, "b ..."], key: jax.Array) -> Float[Array, ""]:
   """Mean squared difference from 1 of the length of the critic's gradient, at random places between real and fake.
 
   Source: Gulrajani et al. 2017, "Improved training of Wasserstein GANs", equation 3, without lambda.
@@ -87,7 +87,7 @@ def lazily(penalty: Callable[[], jax.Array], step: jax.Array, every: int) -> Flo
   return jax.lax.cond(step % every == 0, lambda: every * penalty(), lambda: jnp.zeros((), jnp.float32))
 
 
-def consistency(critic: Callable, pictures: Float[Array, "b *s"], scores: Scores, changed: Callable) -> Float[Array, ""]:
+def consistency(critic: Callable, pictures: Float[Array, "b ..."], scores: Scores, changed: Callable) -> Float[Array, ""]:
   """Mean squared difference of scores of pictures and of the same pictures changed in a way that should not matter.
 
   Args:

@@ -1,6 +1,7 @@
 """Tasks: what is learned, by which losses, and what can be asked of it afterwards."""
 
 from fields3d.core.config import Table
+from fields3d.tasks.adversarial_radiance import adversarial_radiance
 from fields3d.tasks.fit_radiance import fit_radiance
 from fields3d.tasks.fit_sdf import fit_sdf
 from fields3d.tasks.radiance_codes import radiance_codes
@@ -9,4 +10,5 @@ TASKS: Table = {
     "fit_sdf": fit_sdf,
     "fit_radiance": fit_radiance,
     "radiance_codes": radiance_codes,
+    "adversarial_radiance": adversarial_radiance,
 }

@@ -1,0 +1,276 @@
+"""Radiance fields that learn a family of shapes from pictures alone, against a discriminator: GRAF, pi-GAN, EG3D."""
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from fields3d.core.config import Count, From, Given, NonNegative, Positive
+from fields3d.core.errors import UsageFault
+from fields3d.core.numerics import norm
+from fields3d.core.schedules import Rate, Schedule, as_schedule
+from fields3d.core.task import Task
+from fields3d.fields import STYLED_FIELDS
+from fields3d.fields.styled import StyledField
+from fields3d.losses.adversarial import (
+  Game,
+  Penalty,
+  consistency,
+  critic_loss,
+  generator_loss,
+  lazily,
+  r1,
+  shifted,
+  wgan_gp,
+)
+from fields3d.networks import DISCRIMINATORS
+from fields3d.networks.discriminator import Discriminator
+from fields3d.networks.equalised import init_mapping, mapping
+from fields3d.rendering.patches import Patches, cut_out, even_sections, patch_rays, random_patches, whole, within_ball
+from fields3d.rendering.quadrature import absorption, mean_depth
+
+_SDF = 0.01 / math.log(100.0)  # of a factor e in density
+
+
+class Seen(NamedTuple):
+  """What b x n rays see: rgb (b, n, 3) premultiplied, opacity (b, n), depth (b, n), the expected t times opacity."""
+  rgb: jax.Array
+  opacity: jax.Array
+  depth: jax.Array
+
+
+def adversarial_radiance(
+    field: Annotated[StyledField, From(STYLED_FIELDS)], discriminator: Annotated[Discriminator, From(DISCRIMINATORS)],
+    info: Annotated[Mapping[str, Any], Given()], code_dim: Count = 64, mapping_depth: Count = 2, size: Count = 64,
+    patch: Count | None = None, patch_scale: Rate = 1.0, samples: Count = 24, game: Game = "non_saturating",
+    penalty: Penalty = "r1", penalty_weight: NonNegative = 1.0, penalty_every: Count = 8,
+    consistency_weight: NonNegative = 0.0, consistency_shift: Count = 2, density_weight: NonNegative = 0.0,
+    density_every: Count = 4, density_step: Positive = 0.01, density_points: Count = 512, blur: Rate = 0.0,
+    alpha: bool = True, condition: Literal["pose", "none"] = "pose", level: Positive = 10.0) -> Task:
+  """Learns to make a field for each random code whose pictures a discriminator cannot tell from real ones.
+
+  Groups, in this order: "discriminator", and "generator": {"mapping", "field"}. Batches are pictures of `shape_views` (draws
+  images): "rgb" (r, h, w, 3) premultiplied, "alpha" (r, h, w), "pose" (r, 3, 4). Which pictures show the same shape is never
+  used. Made pictures are taken from the poses of the batch, in another order. A code is a style w, the mapping of a normal z.
+
+  Args:
+    info: the dataset's facts, "camera" among them.
+    code_dim: of z and w. mapping_depth: layers between them.
+    size: pixels a side of a picture, in training and predictions.
+    patch: pixels a side of the square patches that are compared; None for whole pictures. patch_scale: their least side as
+      a share of the picture's, a schedule; a patch's own is uniform from there to 1 (GRAF; progressive where it falls).
+    samples: of a ray within the unit ball, at one random place of their sections in each picture; predictions take twice
+      as many, in their middles.
+    game, penalty: see `losses.adversarial`. penalty_weight: gamma of r1, lambda of wgan_gp; every `penalty_every` steps,
+      that much heavier.
+    consistency_weight: of scores not changing when pictures are shifted by up to `consistency_shift` pixels.
+    density_weight: of the difference of densities `density_step` apart (EG3D), at `density_points` points of a shape.
+    blur: standard deviation, in pixels, of a blur of all that the discriminator sees; a schedule (EG3D fades it out).
+    alpha: it sees coverage as a fourth channel. condition: whether it knows the pose (and the patch's place).
+    level: density of the surface, for "sdf".
+
+  Raises:
+    UsageFault: the dataset has no camera of its own; a patch larger than the picture.
+
+  Source: GRAF (Schwarz et al. 2020); pi-GAN (Chan et al. 2021); EG3D (Chan et al. 2022), sections 4 and supplement 1.
+  """
+  if "camera" not in info:
+    raise UsageFault("--config.data", "gives no pictures of shapes", 'use name="shape_views" with draws=dict(name="images")')
+  if patch is not None and patch > size:
+    raise UsageFault("--config.task.patch", f"{patch} pixels are more than the picture's {size}", "lower it")
+  made = _Adversarial(field, discriminator, info["camera"]["half_view"], code_dim, mapping_depth, size, patch or size,
+                      as_schedule(patch_scale) if patch else None, samples, game, penalty, penalty_weight, penalty_every,
+                      consistency_weight, consistency_shift, density_weight, density_every, density_step, density_points,
+                      as_schedule(blur), alpha, condition == "pose", level)
+  predict = {"sample": made.sample, "interpolate": made.interpolate, "image": made.image, "render_code": made.render_code,
+             "density": made.density, "sdf": made.sdf, "color": made.color}
+  return Task(made.init, {"discriminator": made.discriminator_loss, "generator": made.generator_loss}, predict)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Adversarial:
+  """The settings of `adversarial_radiance`, and the task's functions as methods."""
+  field: StyledField
+  network: Discriminator
+  half_view: float
+  code_dim: int
+  mapping_depth: int
+  size: int
+  side: int
+  patch_scale: Schedule | None
+  samples: int
+  game: str
+  penalty: str
+  penalty_weight: float
+  penalty_every: int
+  consistency_weight: float
+  consistency_shift: int
+  density_weight: float
+  density_every: int
+  density_step: float
+  density_points: int
+  blur: Schedule
+  alpha: bool
+  knows_pose: bool
+  level: float
+
+  def init(self, key):
+    mapping_key, field_key, critic_key = jax.random.split(key, 3)
+    own = {"mapping": init_mapping(mapping_key, self.code_dim, self.mapping_depth),
+           "field": self.field.init(field_key, self.code_dim)}
+    critic = self.network.init(critic_key, self.side, 3 + self.alpha, 15 if self.knows_pose else 0)
+    return {"discriminator": critic, "generator": own}, {}
+
+  def discriminator_loss(self, params, extra, batch, key, step):
+    del extra
+    patch_key, fake_key, penalty_key, shift_key = jax.random.split(key, 4)
+    patches = self._patches(patch_key, len(batch["pose"]), step)
+    over_white = batch["rgb"] + (1 - batch["alpha"])[..., None]
+    truth = jnp.concatenate([over_white, batch["alpha"][..., None]], axis=-1) if self.alpha else over_white
+    real = self._blurred(cut_out(truth, patches, self.side), step)
+    fake, seen_from = self._pictures(params["generator"], batch["pose"], fake_key, step)[:2]
+    fake, known = jax.lax.stop_gradient(fake), self._condition(batch["pose"], patches)
+    critic = lambda pictures: self.network.apply(params["discriminator"], pictures, known)
+    critic_of_fakes = lambda pictures: self.network.apply(params["discriminator"], pictures, seen_from)
+    on_real, on_fake = critic(real), critic_of_fakes(fake)
+    game = critic_loss(on_real, on_fake, self.game)
+    scalars = {"game": game, "right_on_real": jnp.mean(on_real > 0), "right_on_fake": jnp.mean(on_fake < 0),
+               "score_gap": jnp.mean(on_real) - jnp.mean(on_fake), "spread_real": _spread(real), "spread_fake": _spread(fake)}
+    total = game
+    if self.penalty != "none" and self.penalty_weight:
+      measure = (lambda: r1(critic, real)) if self.penalty == "r1" else lambda: wgan_gp(critic, real, fake, penalty_key)
+      scalars["penalty"] = lazily(measure, step, self.penalty_every)
+      total += self.penalty_weight * scalars["penalty"]
+    if self.consistency_weight:
+      changed = lambda pictures: shifted(shift_key, pictures, self.consistency_shift)
+      scalars["consistency"] = consistency(critic, real, on_real, changed) + consistency(critic_of_fakes, fake, on_fake, changed)
+      total += self.consistency_weight * scalars["consistency"]
+    return total, scalars
+
+  def generator_loss(self, params, extra, batch, key, step):
+    del extra
+    fake_key, density_key = jax.random.split(key)
+    fake, known, made = self._pictures(params["generator"], batch["pose"], fake_key, step)
+    game = generator_loss(self.network.apply(params["discriminator"], fake, known), self.game)
+    scalars = {"game": game, "coverage": jnp.mean(fake[..., 3]) if self.alpha else jnp.mean(fake)}
+    if not self.density_weight:
+      return game, scalars
+    scalars["density"] = lazily(lambda: self._roughness(params["generator"], made, density_key), step, self.density_every)
+    return game + self.density_weight * scalars["density"], scalars
+
+  def _patches(self, key, num: int, step) -> Patches:
+    return whole(num) if self.patch_scale is None else random_patches(key, num, self.patch_scale(step))
+
+  def _pictures(self, own, pose, key, step):
+    """Pictures (b, side, side, 3 or 4) of new codes from the batch's poses in another order, what is known of each, and
+    what its points share."""
+    z_key, pose_key, patch_key, place_key = jax.random.split(key, 4)
+    num = len(pose)
+    pose = jax.random.permutation(pose_key, pose)
+    patches = self._patches(patch_key, num, step)
+    style = mapping(own["mapping"], jax.random.normal(z_key, (num, self.code_dim)))
+    made = self.field.make(own["field"], style)
+    origins, d = patch_rays(pose, self.half_view, patches, self.side)
+    seen = self._march(own, made, origins, d, *within_ball(origins, d), self.samples, jax.random.uniform(place_key, (num, 1, 1)))
+    pictures = _over_white(seen, self.alpha).reshape(num, self.side, self.side, -1)
+    return self._blurred(pictures, step), self._condition(pose, patches), made
+
+  def _march(self, own, made, origins, d, near, far, samples: int, place) -> Seen:
+    """place: where within its section a sample lies, in [0, 1], (b, 1, 1)."""
+    ends = even_sections(near, far, samples)
+    length = ends[..., 1:] - ends[..., :-1]
+    t = ends[..., :-1] + place * length
+    x = origins[:, :, None] + t[..., None] * d[:, :, None]
+    density, color = self.field.apply(own["field"], made, x.reshape(len(x), -1, 3))
+    weights, passed = absorption(density.reshape(t.shape) * length)
+    rgb = jnp.sum(weights[None] * color.reshape(3, *t.shape), axis=-1)
+    return Seen(jnp.moveaxis(rgb, 0, -1), 1 - passed, mean_depth(ends, weights))
+
+  def _condition(self, pose, patches: Patches):
+    if not self.knows_pose:
+      return None
+    return jnp.concatenate([pose.reshape(len(pose), 12), patches.centre, patches.scale[:, None]], axis=1)
+
+  def _blurred(self, pictures, step):
+    """Under a Gaussian of this step's standard deviation, cut off at a quarter of the picture; edges are repeated."""
+    reach = self.side // 4
+    sigma = jnp.maximum(self.blur(step), 1e-3)
+    offset = jnp.arange(-reach, reach + 1, dtype=jnp.float32)
+    kernel = jax.nn.softmax(-0.5 * (offset / sigma) ** 2)
+
+    def blurred():
+      padded = jnp.pad(pictures, ((0, 0), (reach, reach), (reach, reach), (0, 0)), mode="edge")
+      rows = sum(kernel[i] * padded[:, i:i + self.side] for i in range(2 * reach + 1))
+      return sum(kernel[i] * rows[:, :, i:i + self.side] for i in range(2 * reach + 1))
+
+    return jax.lax.cond(self.blur(step) > 0.05, blurred, lambda: pictures)
+
+  def _roughness(self, own, made, key):
+    """Mean difference of densities a random step of length `density_step` (per axis, normal) apart, within the ball's cube."""
+    place_key, step_key = jax.random.split(key)
+    shape = (len(jax.tree.leaves(made)[0]), self.density_points, 3)
+    x = jax.random.uniform(place_key, shape, minval=-1.0, maxval=1.0)
+    near = x + self.density_step * jax.random.normal(step_key, shape)
+    density, _ = self.field.apply(own["field"], made, jnp.concatenate([x, near], axis=1))
+    return jnp.mean(jnp.abs(density[:, :self.density_points] - density[:, self.density_points:]))
+
+  def sample(self, params, extra, key, num):
+    del extra
+    return mapping(params["generator"]["mapping"], jax.random.normal(key, (num, self.code_dim)))
+
+  def interpolate(self, params, extra, za, zb, t):
+    del params, extra
+    return (1 - t) * za + t * zb
+
+  def image(self, params, extra, z, pose):
+    del extra
+    origins, d = patch_rays(pose[None], self.half_view, whole(1), self.size)
+    out = self._seen(params, z, origins, d, *within_ball(origins, d))
+    return {name: value.reshape(self.size, self.size, *value.shape[1:]) for name, value in out.items()}
+
+  def render_code(self, params, extra, z, rays):
+    del extra
+    near, far = within_ball(rays.origins, rays.directions)
+    near = jnp.maximum(near, rays.near)
+    ends = near, jnp.maximum(jnp.minimum(far, rays.far), near)
+    return self._seen(params, z, rays.origins[None], rays.directions[None], *(t[None] for t in ends))
+
+  def _seen(self, params, z, origins, d, near, far):
+    """Over white, of one code."""
+    own = params["generator"]
+    made = self.field.make(own["field"], z[None])
+    seen = self._march(own, made, origins, d, near, far, 2 * self.samples, 0.5)
+    rgb = _over_white(seen, False)
+    return {"rgb": rgb[0], "opacity": seen.opacity[0], "depth": seen.depth[0] / jnp.maximum(seen.opacity[0], 1e-6)}
+
+  def _at(self, params, x, z):
+    own = params["generator"]
+    density, color = self.field.apply(own["field"], self.field.make(own["field"], z[None]), x.reshape(1, -1, 3))
+    return density.reshape(x.shape[:-1]), color.reshape(3, -1).T.reshape(x.shape)
+
+  def density(self, params, extra, x, z):
+    """0 outside the unit ball, which no ray asks for."""
+    del extra
+    return jnp.where(norm(x) <= 1, self._at(params, x, z)[0], 0.0)
+
+  def sdf(self, params, extra, x, z):
+    """No distance: 0.01 log(level / density) / log(100), within +-0.01; negative where the density is above the level."""
+    density = self.density(params, extra, x, z)
+    return _SDF * jnp.log(self.level / jnp.clip(density, self.level / 100, self.level * 100))
+
+  def color(self, params, extra, x, z):
+    del extra
+    return jnp.clip(self._at(params, x, z)[1], 0, 1)
+
+
+def _over_white(seen: Seen, alpha: bool):
+  rgb = seen.rgb + (1 - seen.opacity)[..., None]
+  return jnp.concatenate([rgb, seen.opacity[..., None]], axis=-1) if alpha else rgb
+
+
+def _spread(pictures):
+  """Root mean square difference of each picture from the next: near 0 where the generator makes one picture only."""
+  return jnp.sqrt(jnp.mean((pictures - jnp.roll(pictures, 1, axis=0)) ** 2))
