@@ -1,12 +1,15 @@
 """Sampling: the same seed gives the same files, and a draw without a surface is said, not written."""
 
 import argparse
+import types
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 
-from fields3d.commands import main, rundir
+from fields3d.commands import main, rundir, sample
+from fields3d.core.errors import BadData, UsageFault
 from fields3d.core.types import Dataset
 from fields3d.training.logging import read_json
 
@@ -52,3 +55,31 @@ def test_no_surface_at_all_is_exit_65_and_no_sampler_is_exit_2(run, capsys):
   del run.predict["sample"]
   assert main.main(["sample", str(run.workdir)]) == 2
   assert "predicts no 'sample'" in capsys.readouterr().err
+
+
+def stub(**predict):
+  """What `_draw` needs of an opened run."""
+  return types.SimpleNamespace(predict=predict, dataset=types.SimpleNamespace(info={"classes": ["chair", "table"]}))
+
+
+def asked(**flags):
+  return argparse.Namespace(**{"workdir": "run", "num": 2, "seed": 0, "label": None, "scan": None, **flags})
+
+
+def test_a_label_is_drawn_by_its_number_and_an_unknown_one_is_named():
+  opened = stub(sample_label=lambda key, label, num: (key, label, num))
+  assert sample._draw(opened, asked(label="table"), "key") == ("key", 1, 2)
+  with pytest.raises(UsageFault, match="no class 'tabel'; did you mean 'table'"):
+    sample._draw(opened, asked(label="tabel"), "key")
+  with pytest.raises(UsageFault, match="predicts no 'sample_label'"):
+    sample._draw(stub(), asked(label="table"), "key")
+
+
+def test_a_scan_is_read_in_the_frame_of_the_run_or_refused(tmp_path):
+  opened, path = stub(complete=lambda points, key, num: points), tmp_path / "scan.npy"
+  points = np.random.default_rng(0).uniform(-0.5, 0.5, (7, 3))
+  np.save(path, points)
+  np.testing.assert_array_equal(sample._draw(opened, asked(scan=path), None), np.float32(points))
+  np.save(path, 100 * points)
+  with pytest.raises(BadData, match="outside the run's frame"):
+    sample._draw(opened, asked(scan=path), None)
