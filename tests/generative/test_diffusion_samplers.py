@@ -74,6 +74,24 @@ def test_heun_and_dpm_solver_2m_are_of_order_2_for_every_schedule(sampler, name)
   assert abs(found - 2) < 0.3 and error < 0.01, (found, error)
 
 
+def test_few_steps_are_those_of_lu_algorithm_2_in_float64():
+  noise, steps = build(NOISES, dict(name="flow")), 7  # so few that neighbouring steps differ in length
+  x = np.asarray(start(noise, float(noise.time(80.0)), KEY, (64, 1)), np.float64)[:, 0]
+  r = (80 ** (1 / 7) + np.arange(steps) / (steps - 1) * (0.002 ** (1 / 7) - 80 ** (1 / 7))) ** 7
+  alpha, sigma, lam = 1 / (1 + r), r / (1 + r), -np.log(r)
+  guess = [MU + alpha[0] * S**2 / (alpha[0]**2 * S**2 + sigma[0]**2) * (x - alpha[0] * MU)]
+  for i in range(1, steps):
+    h = lam[i] - lam[i - 1]
+    mixed = guess[-1]
+    if i > 1:
+      ratio = (lam[i - 1] - lam[i - 2]) / h
+      mixed = (1 + 1 / (2 * ratio)) * guess[-1] - guess[-2] / (2 * ratio)
+    x = sigma[i] / sigma[i - 1] * x - alpha[i] * (np.exp(-h) - 1) * mixed
+    guess.append(MU + alpha[i] * S**2 / (alpha[i]**2 * S**2 + sigma[i]**2) * (x - alpha[i] * MU))
+  found = run(dict(name="few_step", steps=steps), noise, KEY, 64)
+  np.testing.assert_allclose(found, guess[-1], rtol=1e-4, atol=1e-4)  # values near 1 from float32 steps that begin at 80
+
+
 @pytest.mark.parametrize("name", ["cosine", "edm", "flow"])
 @pytest.mark.parametrize("method, expected", [("euler", 1), ("midpoint", 2)])
 def test_the_flows_euler_is_of_order_1_and_its_midpoint_rule_of_order_2(method, expected, name):
