@@ -2,7 +2,8 @@
 
 Contraction to a ball; two proposal grids (to 512 and 2,048 cells) and a field (to 8,192 cells, 4 features), each scaled down
 where cells are finer than the ray's cone; blurred interlevel and distortion losses. Instead of Zip-NeRF's six multisamples a
-section, one Gaussian: its antialiasing is the cheaper half of theirs.
+section, one Gaussian: its antialiasing is the cheaper half of theirs. Tables, moments and the update are cut over all chips; tables
+are read and their gradients summed in bfloat16 there (Instant-NGP reads its own in float16), on one chip in float32.
 
 Source: Barron et al. 2023, "Zip-NeRF"; numbers from the authors' 360.gin: 2^21 rows, 64 / 64 / 32 samples, view network 3 x 256,
   blurs 0.03 and 0.003, distortion 0.01, 25,000 steps, learning rate 1e-2 to 1e-3, grid decay 0.1.
@@ -49,5 +50,6 @@ def get_config(arg=None):
       name="adam", learning_rate=dict(name="exponential", start=1e-2, end=1e-3, steps=steps, warmup=0 if local else 500),
       b2=0.99, eps=1e-15, weight_decay=0.1, decay=("table",)))
   config.evals = dict(test=dict(name="views"))
-  config.train = dict(log_every=5 if local else 100, checkpoint_every=10 if local else 2500)
+  config.train = dict(log_every=5 if local else 100, checkpoint_every=10 if local else 2500,
+                      sharding=dict(mode="fsdp", sent="bfloat16"))
   return config

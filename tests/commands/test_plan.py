@@ -55,18 +55,22 @@ ENTRY %main (p0: f32[8]) -> f32[8] {
   %g = (f32[2,3]{1,0}, f32[8,3]{1,0}) all-gather-start(%q), channel_id=3, replica_groups=[2,4]<=[4,2]T(1,0), metadata={op_name="j/gather"}
   %h = f32[8,3]{1,0} all-gather-done(%g)
   %f = f32[16]{0} fusion(%h), kind=kCustom, calls=%all-reduce-scatter.1
-  %t2 = (bf16[5]{0:T(256)}, s32[]) all-reduce(%a, %b), channel_id=4, replica_groups=[1,8]<=[8], to_apply=%sum
+  %t2 = (bf16[5]{0:T(256)}, s32[], /*index=2*/f32[1,2]{1,0}) all-reduce(%a, %b, %c), channel_id=4, replica_groups=[1,8]<=[8], to_apply=%sum
+  %k1 = f32[32]{0} all-gather(%q), channel_id=20, replica_groups=[4,2]<=[8], dimensions={0}, frontend_attributes={chain_id="0"}
+  %k2 = f32[32]{0} all-gather(%q), channel_id=20, replica_groups=[4,2]<=[8], dimensions={0}, frontend_attributes={chain_id="0"}
   ROOT %p = f32[6]{0} collective-permute(%a), channel_id=5, source_target_pairs={{0,1},{1,0}}
 }
 """
 
 
 def test_every_collective_of_a_text_has_its_bytes_times_and_axis():
-  found = {(c.kind, c.group): c for c in plan_hlo.read_collectives(TEXT, {"data": 4, "model": 2})}
-  assert len(found) == 6
+  every = plan_hlo.read_collectives(TEXT, {"data": 4, "model": 2})
+  found = {(c.kind, c.group): c for c in every}
+  assert len(every) == len(found) == 7
   got = {key: (c.size, c.times, c.axis) for key, c in found.items()}
-  assert got == {("all-reduce", 2): (16, 10, "model"), ("all-gather", 4): (96, 1, "data"), ("reduce-scatter", 4): (64, 1, "data"),
-                 ("all-reduce", 8): (14, 1, "data+model"), ("all-to-all", 2): (28, 6, "model"),
+  assert got == {("all-reduce", 2): (16, 10, "model"), ("all-gather", 4): (96, 1, "data"),
+                 ("all-gather", 2): (128, 1, "model"), ("reduce-scatter", 4): (64, 1, "data"),
+                 ("all-reduce", 8): (22, 1, "data+model"), ("all-to-all", 2): (28, 6, "model"),
                  ("collective-permute", 2): (24, 1, "model")}
   assert found["all-gather", 4].name == "j/gather"
 

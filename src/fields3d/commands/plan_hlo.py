@@ -19,6 +19,8 @@ _OP = re.compile(r"^\s*(?:ROOT )?%?(\S+) = (.*?) (" + "|".join(KINDS) + r")(-sta
 _HEAD = re.compile(r"^(ENTRY )?%?([\w.\-]+) \(.*\{$")
 _CALLS = re.compile(r"(?:calls|to_apply|body|condition|true_computation|false_computation)=%?([\w.\-]+)")
 _BRANCHES = re.compile(r"branch_computations=\{([^}]*)\}")
+# A TPU spreads one message over several kernels, and each of them names it.
+_CHAIN = re.compile(r'channel_id=(\d+).*frontend_attributes=\{[^}]*chain_id="(\d+)"')
 _TRIPS = re.compile(r'known_trip_count"?:\s*\{"?n"?:\s*"?(\d+)')
 
 
@@ -44,10 +46,15 @@ def read_collectives(text: str, mesh: dict[str, int]) -> list[Collective]:
     mesh: {axis: size}, in the order of the mesh; device i of the program stands at row-major position i of it.
   """
   bodies = _computations(text)
-  found = []
+  found, chains = [], set()
   for name, times in _multiplicities(bodies).items():
     for line in bodies[name]:
       if times and (match := _OP.match(line)) is not None:
+        if chain := _CHAIN.search(line):
+          link = (match[3], *chain.groups())
+          if link in chains:
+            continue
+          chains.add(link)
         groups = _groups(line, math.prod(mesh.values()))
         kind, size = match[3], _bytes(match[2])
         if name.startswith("all-reduce-scatter"):  # a TPU's fused reduce-scatter: an all-reduce of which a slice is kept

@@ -22,7 +22,7 @@ from fields3d.commands.plan_hlo import Collective, read_collectives
 from fields3d.core.errors import Unavailable, UsageFault
 from fields3d.metrics.programs import count_flops
 from fields3d.training import sharding
-from fields3d.training.step import init_state, make_step
+from fields3d.training.step import make_step
 
 _LIBTPU = "pip install 'jax[tpu]', or pip install libtpu into a folder and set TPU_LIBRARY_PATH to its libtpu.so"
 
@@ -76,31 +76,26 @@ def plan_step(config: Mapping, topology: Topology, count: int | None = None) -> 
   mesh = Mesh(devices.reshape(-1, settings.model_parallel), ("data", "model"), axis_types=(AxisType.Auto,) * 2)
   rows = len(next(iter(spec.values())))
   sharding.check_rows(rows, mesh, settings.accumulate)
-  shapes = jax.eval_shape(lambda key: init_state(task, optimisers, key), jax.random.key(0))
-  placed = sharding.state_shardings(shapes, mesh, settings.sharding or sharding.Sharding())
-  step = make_step(task, optimisers, settings.accumulate, sharding.gathers(placed.params))
+  cuts = settings.sharding or sharding.Sharding()
+  step, shapes = sharding.sharded_step(task, optimisers, mesh, cuts, settings.accumulate)
   alike = make_step(task, optimisers, settings.accumulate)  # the same on one chip
-  given = lambda tree, places: jax.tree.map(lambda a, s: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=s), tree, places)
-  cut = {name: NamedSharding(mesh, P("data")) for name in spec}
+  cut = NamedSharding(mesh, P("data"))
+  batch = {name: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=cut) for name, a in spec.items()}
   begin = time.perf_counter()
-  compiled = jax.jit(step, donate_argnums=0, out_shardings=(placed, None)).lower(given(shapes, placed), given(spec, cut)).compile()
+  compiled = step.lower(shapes, batch).compile()
   seconds = time.perf_counter() - begin
-  parts = _state_bytes(shapes, placed)
-  full = _state_bytes(shapes, jax.tree.map(lambda s: NamedSharding(mesh, P()), placed))
+  parts, full, gathered = _state_bytes(shapes), _state_bytes(shapes, whole=True), _gathered_bytes(shapes, cuts)
   per_group = _counted(alike, shapes, spec, rows // mesh.shape["data"], settings.accumulate, topology)
   alone = per_group if settings.model_parallel == 1 else _counted(
       alike, shapes, spec, max(1, rows // topology.count), 1, topology)
   memory, cost = compiled.memory_analysis(), compiled.cost_analysis() or {}
   cost = cost[0] if isinstance(cost, list) else cost
   sizes = [int(getattr(memory, f"{kind}_size_in_bytes")) for kind in ("argument", "temp", "output", "alias")]
-  text = compiled.as_text()
-  if target := os.environ.get("FIELDS3D_PLAN_TEXT"):  # for whoever wants to read the program
-    with open(target, "w") as f:
-      f.write(text)
   return Planned(
       dict(mesh.shape), rows, sum(math.prod(a.shape) for a in jax.tree.leaves(shapes.params)), parts, *sizes[:3],
-      sum(sizes[:3]) - sizes[3], per_group[0], per_group[1] + _update_bytes(parts), alone[0], alone[1] + _update_bytes(full),
-      cost.get("flops"), cost.get("bytes accessed"), read_collectives(text, dict(mesh.shape)), _dtype(config), compiler,
+      sum(sizes[:3]) - sizes[3], per_group[0], per_group[1] + _update_bytes(parts) + gathered, alone[0],
+      alone[1] + _update_bytes(full),
+      cost.get("flops"), cost.get("bytes accessed"), read_collectives(compiled.as_text(), dict(mesh.shape)), _dtype(config), compiler,
       assumed, seconds)
 
 
@@ -136,13 +131,17 @@ def chips_of(topology: Topology) -> tuple[np.ndarray, str]:
   return np.array(found), f"libtpu's for {found[0].device_kind}"
 
 
-def _state_bytes(shapes: Any, placed: Any) -> dict[str, int]:
-  """Bytes a chip of a state's parts."""
-  out = {}
-  for part in ("params", "ema", "opt", "extra"):
-    pairs = zip(jax.tree.leaves(getattr(shapes, part)), jax.tree.leaves(getattr(placed, part)), strict=True)
-    out[part] = sum(math.prod(s.shard_shape(a.shape)) * a.dtype.itemsize for a, s in pairs)
-  return out
+def _state_bytes(state: Any, whole: bool = False) -> dict[str, int]:
+  """Bytes of a state's parts on a chip, or on one that has all of it."""
+  size = lambda a: math.prod(a.shape if whole else a.sharding.shard_shape(a.shape)) * a.dtype.itemsize
+  return {part: sum(map(size, jax.tree.leaves(getattr(state, part)))) for part in ("params", "ema", "opt", "extra")}
+
+
+def _gathered_bytes(state: Any, settings: sharding.Sharding) -> int:
+  """Bytes that a step moves for the parameters that are cut over data: a whole copy written as it arrives, a gradient as large written
+  and read."""
+  sizes = [(math.prod(a.shape), a.dtype.itemsize) for a in jax.tree.leaves(state.params) if "data" in a.sharding.spec]
+  return sum(size * (np.dtype(settings.sent).itemsize + 2 * width) for size, width in sizes)
 
 
 def _update_bytes(state: Mapping[str, int]) -> int:

@@ -5,17 +5,28 @@ The table is features-first, (levels, features, rows), points are the minor dime
 eight corners (in the gradient, one 1-D scatter) is several times faster than rows of features. The backward pass
 computes rows and weights again rather than remember 64 bytes a point and level. Derivatives of any order and mode are
 plain autodiff: gather and scatter are each other's transpose.
+
+On a mesh (`core.placement`) the lookup is cut by hand, since the compiler gathers all devices' points to each device. The
+step hands in the table as copies, (devices along `data`, levels, features, rows), of which a device looks up its own points
+in its own: nothing is sent, and the step sums the copies' gradients once, however often the table was asked. A table that is
+cut over `model` by levels has each device look up its levels, and gathers the features; by rows, each device adds up
+the corners whose rows it has, and the features are summed. Points that `data` does not divide all look into the first copy.
 """
 
+import functools
+from collections.abc import Callable
 from typing import Annotated, Literal
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import NamedSharding
+from jax.sharding import PartitionSpec as P
 from jaxtyping import Array, Float
 
 from fields3d.core.config import Count, Positive, Range
 from fields3d.core.errors import UsageFault
+from fields3d.core.placement import Placement, placement
 from fields3d.encodings.encoding import Encoding, fade
 from fields3d.encodings.interpolation import corners, interpolate, unit_box
 
@@ -77,25 +88,59 @@ def hashgrid(levels: Annotated[int, Range(ge=1, le=64)] = 12, features: Annotate
   def init(key):
     return {"table": jax.random.uniform(key, (levels, features, rows), jnp.float32, -init_scale, init_scale)}
 
-  @jax.jit  # outside of any other, so that a call from the prompt does not compile each time
-  def apply(params, x, level=None, radius=None):
-    u, table = unit_box(x), params["table"]
-    if frozen:
-      table = jnp.where(held, jax.lax.stop_gradient(table), table)
-
+  def lookup(table, layers, u, first_row):
     def one(columns, u, n, stride, is_dense):
-      return interpolate(columns, *corners(u, n.astype(u.dtype), stride, is_dense, rows, interpolation))
+      index, weight = corners(u, n.astype(u.dtype), stride, is_dense, rows, interpolation)
+      if columns.shape[1] < rows:  # it has some of the rows
+        index = index - first_row
+        here = (index >= 0) & (index < columns.shape[1])
+        index, weight = jnp.where(here, index, 0), jnp.where(here, weight, 0)
+      return interpolate(columns, index, weight)
 
     one = jax.checkpoint(one, prevent_cse=False)
-    _, out = jax.lax.scan(lambda _, layer: (None, one(layer[0], u, *layer[1:])), None, (table, cells, strides, dense),
-                          unroll=min(unroll, levels))
+    return jax.lax.scan(lambda _, layer: (None, one(layer[0], u, *layer[1:])), None, (table, *layers),
+                        unroll=min(unroll, len(table)))[1]
+
+  @functools.partial(jax.jit, static_argnums=4)  # outside of any other, so that a call from the prompt does not compile each time
+  def place_and_apply(params, x, level, radius, place):
+    u, table = unit_box(x), params["table"]
+    if frozen:
+      table = jnp.where(held.reshape((1,) * (table.ndim - 3) + held.shape), jax.lax.stop_gradient(table), table)
+    layers = (cells, strides, dense)
+    if table.ndim == 3:
+      out = lookup(table, layers, u, 0)
+    elif u.shape[1] % place.mesh.shape["data"]:
+      out = lookup(table[0], layers, u, 0)
+    else:
+      out = _cut(lookup, table, layers, u, place)
     if level is not None:
       out = out * fade(level, levels).astype(out.dtype)[:, None, None]
     if antialias and radius is not None:
       out = out * _blur(radius.reshape(-1).astype(out.dtype), cells)[:, None]
     return out.reshape(levels * features, -1).T.reshape(*x.shape[:-1], levels * features)
 
+  def apply(params, x, level=None, radius=None):
+    return place_and_apply(params, x, level, radius, placement())
+
   return Encoding(init, apply, levels * features, levels)
+
+
+def _cut(lookup: Callable, table: Float[Array, "d l f rows"], layers: tuple, u: Float[Array, "3 n"],
+         place: Placement) -> Float[Array, "l f n"]:
+  """The lookup with points cut over the data axis, and the table over the model axis where it lives there."""
+  axis = place.cut_axis(table.shape[1:])
+  over = lambda which: "model" if axis == which else None
+
+  def own(table, layers, u):
+    if axis is not None:  # made each device's own here, so that the sum of its gradient stands outside of the loop
+      u = jax.lax.pcast(u, "model", to="varying")
+    if axis != 2:
+      return lookup(table[0], layers, u, 0)
+    return jax.lax.psum(lookup(table[0], layers, u, jax.lax.axis_index("model") * table.shape[3]), "model")
+
+  out = jax.shard_map(own, mesh=place.mesh, in_specs=(P("data", over(0), over(1), over(2)), P(over(0)), P(None, "data")),
+                      out_specs=P(over(0), over(1), "data"))(table, layers, u)
+  return jax.lax.with_sharding_constraint(out, NamedSharding(place.mesh, P(None, None, "data"))) if axis in (0, 1) else out
 
 
 def layout(cells: np.ndarray, rows: int, smooth: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -30,7 +30,7 @@ from fields3d.training.logging import RunLog
 from fields3d.training.optim import Optimiser
 from fields3d.training.prefetch import Idle, Prefetch
 from fields3d.training.sharding import Sharding
-from fields3d.training.step import init_state, make_step
+from fields3d.training.step import init_state
 
 
 @dataclasses.dataclass(frozen=True)
@@ -95,11 +95,9 @@ class Loop:
     rows = len(next(iter(first.values()))) * self.own_rows[1]
     sharding.check_rows(rows, self.mesh, settings.accumulate)
     self._fresh, self._key, self._transfer = (lambda key: init_state(task, optimisers, key)), jax.random.key(seed), transfer
-    shapes = jax.eval_shape(self._fresh, self._key)
-    self.shardings = sharding.state_shardings(shapes, self.mesh, settings.sharding or Sharding())
-    self.abstract = jax.tree.map(lambda a, s: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=s), shapes, self.shardings)
-    step = make_step(task, optimisers, settings.accumulate, sharding.gathers(self.shardings.params))
-    self.step_fn = jax.jit(step, donate_argnums=0, out_shardings=(self.shardings, None))
+    self.step_fn, self.abstract = sharding.sharded_step(
+        task, optimisers, self.mesh, settings.sharding or Sharding(), settings.accumulate)
+    self.shardings = jax.tree.map(lambda a: a.sharding, self.abstract)
     self.guard = Guard(settings.max_skips, settings.spike_factor, settings.spike_patience, settings.max_rollbacks)
     self.allow_nonfinite = allow_nonfinite
     self.pending, self.sums, self.counts = collections.deque(), collections.Counter(), collections.Counter()
