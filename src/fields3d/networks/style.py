@@ -23,7 +23,7 @@ def modulated(x: Float[Array, "b h w c"], kernel: Float[Array, "k k c m"], style
   Source: Karras et al. 2020, "Analyzing and improving the image quality of StyleGAN", equations 1 and 3.
 
   >>> x = jnp.ones((1, 1, 1, 2))
-  >>> modulated(x, jnp.ones((1, 1, 2, 1)), jnp.array([[3.0, 4.0]])).round(3).tolist()  # 7 / 5
+  >>> print(modulated(x, jnp.ones((1, 1, 2, 1)), jnp.array([[3.0, 4.0]])))  # 7 / 5
   [[[[1.4]]]]
   """
   out = convolve(x * style[:, None, None], kernel)
