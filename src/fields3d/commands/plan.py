@@ -92,7 +92,8 @@ def summary(plan, topology) -> dict:
            "seconds": sum(o.times * collective_seconds(o.kind, o.size, o.group, chip) for o in plan.collectives
                           if (o.kind, o.axis, o.group) == (c.kind, c.axis, c.group))} for c, number in merged(plan.collectives)]
   scaling = []
-  for chips in _counts(topology.count, plan.mesh["model"]):
+  # What each of fewer chips holds of parameters that are cut over data is not compiled, so nothing is said of fewer.
+  for chips in [topology.count] if plan.gathered else _counts(topology.count, plan.mesh["model"]):
     time = _sent_by(plan, topology, chips)
     scaling.append({"chips": chips, "communication": time, "overlapped": alone / max(busy, time), "exposed": alone / (busy + time)})
   facts = {name: value for name, value in dataclasses.asdict(plan).items() if name != "collectives"}

@@ -35,7 +35,8 @@ class Planned:
   arguments, temporaries, outputs, peak: bytes of the compiler's memory plan, what is aliased once.
   flops, moved: operations, and bytes to and from memory, at `rows` over the data axis. alone_flops, alone_moved: of one chip
   that has rows / chips rows and the whole model. compiled_flops, compiled_bytes: the compiler's own account, which counts
-  loops once and a gather's whole operand. dtype: of the matrix products. compiler: whose. seconds: of compiling.
+  loops once and a gather's whole operand. dtype: of the matrix products. compiler: whose. seconds: of compiling. gathered: bytes
+  moved for parameters that are cut over data.
   """
   mesh: dict[str, int]
   rows: int
@@ -56,6 +57,7 @@ class Planned:
   compiler: str
   assumed: str
   seconds: float
+  gathered: int = 0
 
 
 def plan_step(config: Mapping, topology: Topology, count: int | None = None) -> Planned:
@@ -96,7 +98,7 @@ def plan_step(config: Mapping, topology: Topology, count: int | None = None) -> 
       sum(sizes[:3]) - sizes[3], per_group[0], per_group[1] + _update_bytes(parts) + gathered, alone[0],
       alone[1] + _update_bytes(full),
       cost.get("flops"), cost.get("bytes accessed"), read_collectives(compiled.as_text(), dict(mesh.shape)), _dtype(config), compiler,
-      assumed, seconds)
+      assumed, seconds, gathered)
 
 
 def chips_of(topology: Topology) -> tuple[np.ndarray, str]:
