@@ -13,7 +13,7 @@ from fields3d.core.config import build, check
 from fields3d.core.errors import UsageFault
 from fields3d.core.types import Dataset, Frame, Mesh, Shape
 from fields3d.evaluation import EVALUATORS
-from fields3d.evaluation.reconstruction import Retrieval, file_stem, observed
+from fields3d.evaluation.reconstruction import Retrieval, file_stem, observed, observed_surface
 from fields3d.evaluation.results import EvaluationInput
 
 RADII = {"train": (0.3, 0.5, 0.7), "val": (0.48, 0.66)}
@@ -38,6 +38,7 @@ PREDICT = {
     "code": lambda index: RADII["train"][index],
     "sdf": lambda x, z: jnp.linalg.norm(x, axis=-1) - z,
     "reconstruct": lambda x, sdf, key: jnp.mean(jnp.linalg.norm(x, axis=-1) - sdf),
+    "encode": lambda points, key: jnp.mean(jnp.linalg.norm(points, axis=-1)),
     "empty": lambda x, z: jnp.where(z == 0.5, 1.0, jnp.linalg.norm(x, axis=-1) - z),
     "broken": lambda x, z: jnp.where(z == 0.5, jnp.nan, jnp.linalg.norm(x, axis=-1) - z),
     "small": lambda x, z: jnp.linalg.norm(x, axis=-1) - 0.9 * z,
@@ -103,6 +104,20 @@ def test_what_is_observed_lies_in_the_half(half, axis, side):
   x, sdf = observed(ball("b", 0.5), half, 100, np.random.default_rng(0))
   assert x.shape == (100, 3) and sdf.shape == (100,) and (side * x[:, axis] > 0).all()
   assert len(np.unique(x, axis=0)) == 100  # Without replacement where there are enough.
+
+
+def test_unseen_shapes_are_encoded_from_points_on_their_surfaces_alone(dataset, tmp_path):
+  found = run(dataset, tmp_path, split="val", codes="encode", observations=64)
+  assert len(found.rows) == 2 and figures(found)["volumetric_iou/mean"].value > 0.98
+
+
+@pytest.mark.parametrize(("half", "axis", "side"), [("all", 0, 0), ("left", 0, -1), ("front", 2, 1)])
+def test_observed_points_lie_on_the_surface_and_in_the_half(half, axis, side):
+  points = observed_surface(ball("b", 0.5), half, 100, np.random.default_rng(0))
+  assert points.shape == (100, 3) and points.dtype == np.float32
+  np.testing.assert_allclose(np.linalg.norm(points, axis=1), 0.5, atol=0.005)  # chords of a mesh of 5,120 faces
+  assert (side * points[:, axis] >= 0).all()
+  assert len(np.unique(points, axis=0)) == 100
 
 
 def test_world_distances_are_the_frames_scale_larger(dataset, tmp_path):

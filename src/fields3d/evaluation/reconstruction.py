@@ -28,7 +28,7 @@ PREVIEW_FACES = 300_000  # Over all previews of an evaluation: what a report can
 
 
 def geometry(pred: str = "sdf", split: Literal["train", "val", "test"] = "train",
-             codes: Literal["code", "reconstruct"] = "code", resolution: Count = 128, points: Count = 30_000,
+             codes: Literal["code", "reconstruct", "encode"] = "code", resolution: Count = 128, points: Count = 30_000,
              iou_points: Count = 100_000, thresholds: Annotated[tuple[float, ...], Range(gt=0)] = (0.01, 0.02),
              max_shapes: Count | None = None, baseline: Literal["none", "nearest_training_shape"] = "none",
              observe: Literal["all", "left", "front", "bottom"] = "all", observations: Count = 16_384,
@@ -39,13 +39,15 @@ def geometry(pred: str = "sdf", split: Literal["train", "val", "test"] = "train"
 
   Args:
     pred: the predict function that is the field. split: whose shapes.
-    codes: "code" asks for the fitted codes (training shapes), "reconstruct" fits new ones to each shape's samples.
+    codes: "code" asks for the fitted codes (training shapes), "reconstruct" fits new ones to each shape's samples of
+      distances, "encode" encodes points on each shape's true surface, uniform by area.
     resolution: grid nodes per axis of the extraction.
     points, iou_points, thresholds: see `geometry.compare`. frame: in which distances are given.
     max_shapes: how many; all when None.
     baseline: "nearest_training_shape" also measures the best of the training shapes' true surfaces, chosen for each
       shape by its chamfer distance to the truth: what perfect retrieval would score.
-    observe: which half of the samples "reconstruct" sees; a half makes it completion. observations: how many samples.
+    observe: which half of the samples, or of the surface, is seen; a half makes it completion. observations: how many
+      samples or points.
     picture: pixels of a picture's side.
     seed: of every random choice; `EvaluationInput.seed` replaces it.
     metrics: groups of metrics, of `geometry.ALL_GROUPS`; may be empty. max_distance: see `geometry.compare`.
@@ -102,14 +104,17 @@ def _extract(field: Field, resolution: int) -> tuple[Mesh | None, str]:
 
 def field_maker(predict: Mapping[str, Callable], info: Mapping, pred: str, codes: str, observe: str,
                 observations: int, seed: int) -> Callable[[Shape, int], Field]:
-  """(shape, index) -> the task's field for that shape, by its fitted code or by one fitted to its samples."""
+  """(shape, index) -> the task's field for that shape, by its fitted code or by one found from samples or a surface."""
   code = lookup(predict, codes, "evals.geometry.codes")
 
   def make(shape: Shape, index: int) -> Field:
+    rng = np.random.default_rng((seed, index))
     if codes == "code":
       z = code(index)
+    elif codes == "encode":
+      z = code(observed_surface(shape, observe, observations, rng), jax.random.fold_in(jax.random.key(seed), index))
     else:
-      x, distance = observed(shape, observe, observations, np.random.default_rng((seed, index)))
+      x, distance = observed(shape, observe, observations, rng)
       z = code(x, distance, jax.random.fold_in(jax.random.key(seed), index))
     return field_of(predict, z, info, pred, "evals.geometry.pred")
 
@@ -135,6 +140,22 @@ def observed(shape: Shape, observe: str, num: int, rng: np.random.Generator) -> 
                      "observe another")
   pick = rng.choice(kept, num, replace=len(kept) < num)
   return x[pick], sdf[pick]
+
+
+def observed_surface(shape: Shape, observe: str, num: int, rng: np.random.Generator) -> np.ndarray:
+  """`num` points (num, 3) float32 on a shape's true surface, uniform by area; on one half of it unless `observe` is "all".
+
+  Raises:
+    UsageFault: none of 8 * num points on the whole surface lies in that half.
+  """
+  if observe == "all":
+    return sample_surface(shape.mesh(), num, rng).points.astype(np.float32)
+  axis, side = HALVES[observe]
+  points = sample_surface(shape.mesh(), 8 * num, rng).points.astype(np.float32)
+  kept = points[side * points[:, axis] > 0]
+  if not len(kept):
+    raise UsageFault("evals.geometry.observe", f"shape {shape.name!r} has no surface in its {observe} half", "observe another")
+  return kept[:num] if len(kept) >= num else kept[rng.integers(len(kept), size=num)]
 
 
 class Retrieval:

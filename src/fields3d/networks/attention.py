@@ -55,11 +55,11 @@ def init_attention(key: jax.Array, width: int, context_width: int | None = None)
           "out": init_linear(out, width, width)}
 
 
-def attention(params: dict, x: Float[Array, "*b n w"], context: Float[Array, "*b m c"], heads: int,
-              policy: Policy) -> Float[Array, "*b n w"]:
+def attention(params: dict, x: Float[Array, "*b n w"], context: Float[Array, "*b m c"], heads: int, policy: Policy,
+              bias: Float[Array, "*b h n m"] | None = None) -> Float[Array, "*b n w"]:
   """Multi-head attention of the tokens x to those of the context. Exact; (n, m) weights a head are held.
 
-  The order of the context's tokens does not matter, and each token of x is answered on its own.
+  The order of the context's tokens does not matter, and each token of x is answered on its own. bias: added to the logits.
 
   Source: Vaswani et al. 2017, equation 1 and section 3.2.2.
 
@@ -73,7 +73,8 @@ def attention(params: dict, x: Float[Array, "*b n w"], context: Float[Array, "*b
   split = lambda h, tokens: h.reshape(rows, tokens, heads, width // heads)
   q = split(dense(params["query"], x, policy) * (width // heads) ** -0.5, n)
   k, v = (split(h, m) for h in jnp.split(dense(params["key_value"], context, policy), 2, axis=-1))
-  weights = jax.nn.softmax(_product("rnhd,rmhd->rhnm", q, k, policy), axis=-1)
+  logits = _product("rnhd,rmhd->rhnm", q, k, policy)
+  weights = jax.nn.softmax(logits if bias is None else logits + bias.reshape(logits.shape), axis=-1)
   return dense(params["out"], _product("rhnm,rmhd->rnhd", weights, v, policy).reshape(*batch, n, width), policy)
 
 
@@ -86,15 +87,29 @@ def _product(equation: str, a: jax.Array, b: jax.Array, policy: Policy) -> jax.A
   return jnp.einsum(equation, a, b, precision=precision)
 
 
+def near_bias(log_scales: Float[Array, " h"], x: Float[Array, "*b n 3"], y: Float[Array, "*b m 3"]) -> Float[Array, "*b h n m"]:
+  """-scale |x - y|^2 for each head: attention that starts with what is near, each head at its own range 1/sqrt(scale).
+
+  >>> near_bias(jnp.log(jnp.asarray([1.0, 4.0])), jnp.zeros((1, 3)), jnp.asarray([[0.0, 2.0, 0.0]])).round(3).tolist()
+  [[[-4.0]], [[-16.0]]]
+  """
+  square = jnp.sum((x[..., :, None, :] - y[..., None, :, :]) ** 2, axis=-1)
+  return -jnp.exp(log_scales).reshape(-1, 1, 1) * square[..., None, :, :]
+
+
 def init_feed_forward(key: jax.Array, width: int, factor: int = 4) -> dict:
-  """Weights of `feed_forward`, `factor` times as wide inside."""
+  """Weights of `feed_forward`, `factor` times as wide inside, twice that before its gate."""
   first, second = jax.random.split(key)
-  return {"in": init_linear(first, width, factor * width), "out": init_linear(second, factor * width, width)}
+  return {"in": init_linear(first, width, 2 * factor * width), "out": init_linear(second, factor * width, width)}
 
 
 def feed_forward(params: dict, x: Float[Array, "*b w"], policy: Policy) -> Float[Array, "*b w"]:
-  """Two layers with GELU between, token by token."""
-  return dense(params["out"], jax.nn.gelu(dense(params["in"], x, policy)), policy)
+  """Two layers, token by token; the first is gated: a * gelu(b), so that it can multiply what a token holds.
+
+  Source: Shazeer 2020, "GLU variants improve transformer", equation 6 (GEGLU).
+  """
+  a, b = jnp.split(dense(params["in"], x, policy), 2, axis=-1)
+  return dense(params["out"], a * jax.nn.gelu(b), policy)
 
 
 def init_block(key: jax.Array, width: int, context_width: int | None = None, factor: int = 4) -> dict:
@@ -105,8 +120,8 @@ def init_block(key: jax.Array, width: int, context_width: int | None = None, fac
   return params if context_width is None else {**params, "context_norm": init_norm(context_width)}
 
 
-def block(params: dict, x: Float[Array, "*b n w"], context: Float[Array, "*b m c"] | None, heads: int,
-          policy: Policy) -> Float[Array, "*b n w"]:
+def block(params: dict, x: Float[Array, "*b n w"], context: Float[Array, "*b m c"] | None, heads: int, policy: Policy,
+          bias: Float[Array, "*b h n m"] | None = None) -> Float[Array, "*b n w"]:
   """A pre-norm transformer block: attention to the context (to x itself where None), then the feed-forward part.
 
   >>> block(init_block(jax.random.key(0), 8), jnp.ones((2, 5, 8)), None, 2, Policy()).shape
@@ -114,23 +129,19 @@ def block(params: dict, x: Float[Array, "*b n w"], context: Float[Array, "*b m c
   """
   own = layer_norm(params["norm"], x)
   seen = own if context is None else layer_norm(params["context_norm"], context)
-  x = x + attention(params["attention"], own, seen, heads, policy)
+  x = x + attention(params["attention"], own, seen, heads, policy, bias)
   return x + feed_forward(params["forward"], layer_norm(params["forward_norm"], x), policy)
 
 
+def init_blocks(key: jax.Array, num: int, width: int, factor: int = 4) -> dict:
+  """Weights of `num` self-attention blocks (may be 0), stacked: every leaf has them on its first axis."""
+  return jax.vmap(lambda key: init_block(key, width, None, factor))(jax.random.split(key, num))
+
+
 def blocks(layers: dict, x: Float[Array, "*b n w"], heads: int, policy: Policy, remat: bool = False) -> jax.Array:
-  """Self-attention blocks "layer_0", "layer_1", ... after one another.
+  """Self-attention blocks after one another, compiled once whatever their number.
 
   remat: keeps only what enters each block for the gradient and computes the rest again; same values, less memory.
   """
-  one = lambda params, x: block(params, x, None, heads, policy)
-  if remat:
-    one = jax.checkpoint(one)
-  for i in range(len(layers)):
-    x = one(layers[f"layer_{i}"], x)
-  return x
-
-
-def init_blocks(key: jax.Array, num: int, width: int, factor: int = 4) -> dict:
-  """Weights of `num` self-attention blocks, "layer_0", "layer_1", ..."""
-  return {f"layer_{i}": init_block(k, width, None, factor) for i, k in enumerate(jax.random.split(key, num))}
+  one = lambda x, params: (block(params, x, None, heads, policy), None)
+  return jax.lax.scan(jax.checkpoint(one) if remat else one, x, layers)[0]

@@ -1,0 +1,128 @@
+"""shape_vae: its loss, and spheres encoded from points on them, seen and unseen."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from fields3d.core.config import build
+from fields3d.core.errors import UsageFault
+from fields3d.core.task import State, bind
+from fields3d.losses.latent import kl_to_normal
+from fields3d.tasks import TASKS
+from fields3d.training.optim import adam
+from fields3d.training.step import init_state, make_step
+
+SECTION = dict(
+    name="shape_vae", surface_points=32, kl=1e-4,
+    autoencoder=dict(name="latent_set", latents=6, dim=4, width=32, heads=2, cross_heads=2, encoder_layers=0,
+                     decoder_layers=1, factor=2, levels=2))
+PLANES = dict(name="tri_plane", cells=8, halvings=1, doublings=1, dim=3, width=8, features=8, layers=1, hidden=16, depth=1,
+              levels=2)
+
+
+def make(**changes):
+  return build(TASKS, {**SECTION, **changes}, "task", info={})
+
+
+def spheres(rng, rows=4, radii=(0.2, 0.7), points=48):
+  """Spheres about the origin: points on them, and distances near them and elsewhere."""
+  def directions(n):
+    d = rng.normal(size=(rows, n, 3))
+    return d / np.linalg.norm(d, axis=-1, keepdims=True)
+  radius = rng.uniform(*radii, (rows, 1))
+  length = np.where(np.arange(points)[None] % 2, radius + rng.normal(0, 0.1, (rows, points)), rng.uniform(0, 1, (rows, points)))
+  length = np.abs(length)
+  f = lambda a: np.asarray(a, np.float32)
+  return {"surface": f(directions(32) * radius[..., None]), "x": f(directions(points) * length[..., None]),
+          "sdf": f(length - radius), "label": np.zeros(rows, np.int32), "shape": np.arange(rows, dtype=np.int32)}
+
+
+@pytest.fixture(scope="module")
+def trained():
+  """The predict functions after some hundred steps on spheres."""
+  task, optimisers = make(), {"model": adam(3e-3)}
+  state = init_state(task, optimisers, jax.random.key(0))
+  step, rng = jax.jit(make_step(task, optimisers)), np.random.default_rng(0)
+  for _ in range(400):
+    state, _ = step(state, spheres(rng, rows=8))
+  return bind(task, state)
+
+
+@pytest.mark.parametrize("target", ["sdf", "occupancy"])
+def test_the_loss_is_the_fit_of_a_drawn_code_and_its_weighted_divergence(target):
+  task = make(target=target, kl=dict(name="linear", start=0.0, end=0.5, steps=10), latents="sample",
+              occupancy=dict(temperature=0.1, near=0.05, near_weight=0.3))
+  batch, key = spheres(np.random.default_rng(0)), jax.random.key(3)
+  params, extra = task.init(jax.random.key(0))
+  loss, scalars = jax.jit(task.losses["model"])(params, extra, batch, key, jnp.int32(5))
+  z = task.predict["latents"](params, extra, batch, key)
+  predicted = np.stack([task.predict["sdf"](params, extra, x, code) for x, code in zip(batch["x"], z, strict=True)])
+  predicted, sdf = predicted.astype(np.float64), batch["sdf"].astype(np.float64)
+  if target == "sdf":
+    fit = np.mean(np.abs(predicted - np.clip(sdf, -0.1, 0.1)))
+  else:
+    right = np.where(sdf < 0, -predicted, predicted) / 0.1
+    fit = np.mean(np.log1p(np.exp(-right)) * np.where(np.abs(sdf) <= 0.05, 0.3, 1.0))
+  np.testing.assert_allclose(scalars[target], fit, rtol=1e-4)
+  np.testing.assert_allclose(loss, fit + 0.25 * scalars["kl"], rtol=1e-4)
+  np.testing.assert_allclose(scalars["wrong_side"], np.mean((predicted < 0) != (sdf < 0)), rtol=1e-5)
+
+
+def test_latents_are_means_or_draws_about_them_whose_divergence_is_the_reported_one():
+  batch = spheres(np.random.default_rng(0))
+  mean_task, draw_task = make(latents="mean"), make()
+  params, extra = mean_task.init(jax.random.key(0))
+  mean = mean_task.predict["latents"](params, extra, batch, jax.random.key(0))
+  draws = jax.vmap(lambda key: draw_task.predict["latents"](params, extra, batch, key))(jax.random.split(jax.random.key(1), 400))
+  variance = np.asarray(jnp.var(draws, axis=0))
+  assert float(jnp.max(jnp.abs(jnp.mean(draws, axis=0) - mean) / jnp.sqrt(variance))) < 5.5 / 20  # deviations of 96 means
+  _, scalars = draw_task.losses["model"](params, extra, batch, jax.random.key(0), jnp.int32(0))
+  np.testing.assert_allclose(kl_to_normal(mean, np.log(variance)), scalars["kl"], rtol=0.05)
+  one = mean_task.predict["encode"](params, extra, batch["surface"][1], jax.random.key(0))
+  np.testing.assert_allclose(one, mean[1], rtol=1e-4, atol=1e-6)
+
+
+def test_unseen_spheres_are_encoded_from_points_on_them(trained):
+  for radius in (0.33, 0.52):
+    batch = spheres(np.random.default_rng(9), rows=1, radii=(radius, radius), points=200)
+    near = np.abs(batch["sdf"][0]) < 0.1
+    z = trained["encode"](batch["surface"][0], jax.random.key(0))
+    predicted = np.asarray(trained["sdf"](batch["x"][0], z))
+    assert np.mean(np.abs(predicted - batch["sdf"][0])[near]) < 0.02
+    assert np.mean((predicted < 0) == (batch["sdf"][0] < 0)) > 0.9
+
+
+def test_samples_alone_give_a_code_by_the_points_nearest_to_the_surface(trained):
+  batch = spheres(np.random.default_rng(4), rows=1, radii=(0.45, 0.45), points=600)
+  z = trained["reconstruct"](batch["x"][0], batch["sdf"][0], jax.random.key(0))
+  predicted = trained["sdf"](batch["x"][0], z)
+  assert np.mean((predicted < 0) == (batch["sdf"][0] < 0)) > 0.9
+
+
+def test_codes_are_interpolated_linearly_and_sampled_from_the_standard_normal(trained):
+  draws = trained["sample"](jax.random.key(0), 500)
+  assert draws.shape == (500, 6, 4)
+  assert abs(float(jnp.mean(draws))) < 4 / np.sqrt(draws.size) and abs(float(jnp.var(draws)) - 1) < 4 * np.sqrt(2 / draws.size)
+  between = trained["interpolate"](draws[0], draws[1], 0.25)
+  np.testing.assert_allclose(between, 0.75 * draws[0] + 0.25 * draws[1], rtol=1e-5, atol=1e-6)
+
+
+def test_planes_fit_one_batch():
+  task, optimisers = make(autoencoder=PLANES, kl=0.0), {"model": adam(5e-3)}
+  state = init_state(task, optimisers, jax.random.key(0))
+  step, batch = jax.jit(make_step(task, optimisers)), spheres(np.random.default_rng(0))
+  losses = []
+  for _ in range(150):
+    state, metrics = step(state, batch)
+    losses.append(float(metrics["model/sdf"]))
+  assert isinstance(state, State) and np.mean(losses[-5:]) < 0.3 * losses[0]
+
+
+def test_batches_without_surfaces_are_refused():
+  task = make()
+  params, extra = task.init(jax.random.key(0))
+  batch = spheres(np.random.default_rng(0))
+  del batch["surface"]
+  with pytest.raises(UsageFault, match="config.data.surface"):
+    task.losses["model"](params, extra, batch, jax.random.key(0), jnp.int32(0))
