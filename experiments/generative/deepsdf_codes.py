@@ -48,6 +48,6 @@ def evaluators(local):
   return dict(
       draws=dict(name="distribution", split="test", protocol="pointflow", points=64 if local else 1024,
                  resolution=24 if local else 96, k=3, pictures=2 if local else 24, picture=32 if local else 128,
-                 max_train=4 if local else 1000),
+                 max_train=4 if local else 400),
       soundness=dict(name="quality", num=4 if local else 400, resolution=24 if local else 96,
                      references=4 if local else 64, crossings=False))

@@ -66,8 +66,14 @@ def test_kept_samples_are_those_made_in_memory_and_are_made_once(tmp_path, datas
   for name, value in memory.batch(5, 0, 1).items():
     np.testing.assert_array_equal(kept.batch(5, 0, 1)[name], value)
   np.testing.assert_array_equal(kept.batch(5, 0, 1)["x"], dataset.batch(5, 0, 1)["x"])  # the pool is drawn after them
+  mesh, truth = kept.shapes("test")[1].mesh(), memory.shapes("test")[1].mesh()
   monkeypatch.setattr("fields3d.data.kept_samples._keep", lambda *arguments: pytest.fail("made again"))
-  procedural(**SMALL, surface=40, cached=True, cache_dir=str(tmp_path), workers=1)
+  again = procedural(**SMALL, surface=40, cached=True, cache_dir=str(tmp_path), workers=1)
+  monkeypatch.setattr("fields3d.data.procedural.surface", lambda *arguments: pytest.fail("made again"))
+  for ours in (mesh, again.shapes("test")[1].mesh()):
+    np.testing.assert_array_equal(ours.vertices, truth.vertices)
+    np.testing.assert_array_equal(ours.faces, truth.faces)
+    np.testing.assert_array_equal(ours.colors, truth.colors)
 
 
 def test_surface_points_lie_on_the_shape_and_labels_name_its_class():

@@ -1,4 +1,4 @@
-"""Samples that a function makes, kept on disk by key: thousands of shapes are sampled once, by several processes."""
+"""Samples and meshes that functions make, kept on disk by key: thousands of shapes are sampled once, by several processes."""
 
 import os
 import pathlib
@@ -7,6 +7,9 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import numpy as np
+
+from fields3d.core.types import Mesh
 from fields3d.data import cache
 from fields3d.data.engines import Processes
 from fields3d.data.pipeline import SdfSamples
@@ -34,6 +37,15 @@ def kept_samples(root: pathlib.Path, wanted: Mapping[str, tuple], make: Callable
     for key, arguments in missing.items():
       _keep(root, key, make, arguments)
   return cache.EntrySamples(root, tuple(wanted))
+
+
+def kept_mesh(root: pathlib.Path, key: str, make: Callable[[], Mesh]) -> Mesh:
+  """The mesh of a key, made when it is first asked for; colours are kept, and every bit of the rest."""
+  if not cache.has_entry(root, key):
+    mesh = make()
+    cache.write_entry(root, key, {"faces": len(mesh.faces)}, mesh, np.ones(len(mesh.faces), bool), None)
+    return mesh
+  return cache.read_entry_mesh(root, key)[0]
 
 
 def _in_processes(root: pathlib.Path, missing: Mapping[str, tuple], make: Callable, workers: int) -> None:

@@ -4,6 +4,7 @@ Shape `index` of a family depends on (family, seed, index) alone. Index 3 k belo
 3 k + 2 to test, so that no shape is ever shared and asking for more shapes changes none of the others.
 """
 
+import dataclasses
 import functools
 import hashlib
 import json
@@ -19,7 +20,7 @@ from fields3d.core.errors import UsageFault, nearest, require_memory
 from fields3d.core.types import Dataset, Mesh, Shape
 from fields3d.data import cache
 from fields3d.data.families import FAMILIES, Parameters
-from fields3d.data.kept_samples import kept_samples
+from fields3d.data.kept_samples import kept_mesh, kept_samples
 from fields3d.data.pipeline import SdfSamples, generator, sdf_batches
 from fields3d.data.solids import Solid, normalise, surface, surface_points
 from fields3d.data.variants import Augment, Augments, augmented, choose_partner, recombined
@@ -140,6 +141,7 @@ def procedural(families: tuple[str, ...] = tuple(FAMILIES), num_shapes: Count = 
     augment: copies that join each training shape, see `variants.Augment`.
     cached: keep the samples of training shapes on disk, in cache_dir (`cache.default_root()` by default), made by
       `workers` processes (all cores by default), instead of making them anew in memory: right from some hundred shapes on.
+      The true meshes that evaluation asks for are kept there too.
     seed: of the shapes, their samples and the batches.
 
   Raises:
@@ -152,7 +154,8 @@ def procedural(families: tuple[str, ...] = tuple(FAMILIES), num_shapes: Count = 
                    "--config.data.num_shapes", "lower it or samples_per_shape, or set cached=True")
   sampled = {"num": samples_per_shape, "near_variances": near_variances, "near_fraction": near_fraction}
   counts = dict(zip(SPLITS, (num_shapes, num_val, num_test), strict=True))
-
+  root = pathlib.Path(cache_dir) if cache_dir else cache.default_root()
+  probes = {family: _probe(family) for family in families} if cached else {}
   stand = {split: places(families, counts[split], split, seed, recombine) for split in SPLITS}
   augment = augment if isinstance(augment, Augment) else Augment(**augment)
 
@@ -160,13 +163,18 @@ def procedural(families: tuple[str, ...] = tuple(FAMILIES), num_shapes: Count = 
   def shapes(split: str) -> Sequence[Shape]:
     if split not in counts:
       raise UsageFault("split", f"no split {split!r}", nearest(split, counts))
-    return tuple(shape(family, seed, index, sampled, other) for family, index, other in stand[split])
+    return tuple(truth(family, index, other) for family, index, other in stand[split])
+
+  def truth(family: str, index: int, other: int | None) -> Shape:
+    made = shape(family, seed, index, sampled, other)
+    if not cached:
+      return made
+    key = _key(probes, family, seed, index, {"truth": _TRUTH_SPACING}, other)
+    return dataclasses.replace(made, mesh=functools.partial(kept_mesh, root, key, made.mesh))
 
   pool = sampled | ({"surface_pool": cache.POOL} if surface else {})
   wanted = [(family, seed, index, pool, other) for family, index, other in stand["train"]]
   if cached:
-    root = pathlib.Path(cache_dir) if cache_dir else cache.default_root()
-    probes = {family: _probe(family) for family in families}
     drawn = kept_samples(root, {_key(probes, *arguments): arguments for arguments in wanted}, sample_shape, workers)
   else:
     drawn = [sample_shape(*arguments) for arguments in wanted]
