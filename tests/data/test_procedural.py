@@ -1,5 +1,6 @@
 """The procedural dataset: determinism, splits, sampling, colours, faults."""
 
+import sys
 import time
 
 import numpy as np
@@ -69,7 +70,7 @@ def test_kept_samples_are_those_made_in_memory_and_are_made_once(tmp_path, datas
   mesh, truth = kept.shapes("test")[1].mesh(), memory.shapes("test")[1].mesh()
   monkeypatch.setattr("fields3d.data.kept_samples._keep", lambda *arguments: pytest.fail("made again"))
   again = procedural(**SMALL, surface=40, cached=True, cache_dir=str(tmp_path), workers=1)
-  monkeypatch.setattr("fields3d.data.procedural.surface", lambda *arguments: pytest.fail("made again"))
+  monkeypatch.setattr(sys.modules["fields3d.data.procedural"], "surface", lambda *arguments: pytest.fail("made again"))
   for ours in (mesh, again.shapes("test")[1].mesh()):
     np.testing.assert_array_equal(ours.vertices, truth.vertices)
     np.testing.assert_array_equal(ours.faces, truth.faces)
