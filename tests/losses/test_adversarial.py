@@ -39,6 +39,9 @@ def test_the_gradient_penalty_is_taken_between_real_and_fake():
   zeros, ones = jnp.full((64, 1), 1e-6), jnp.full((64, 1), 1 - 1e-6)
   np.testing.assert_allclose(wgan_gp(kinked, zeros, ones, jax.random.key(0)), 4.0, rtol=1e-5)
   np.testing.assert_allclose(wgan_gp(kinked, zeros - 1, zeros - 2, jax.random.key(0)), 0.0, atol=1e-10)  # a length of exactly 1
+  # From -1 to 2 a third of all places, each its own, have the slope 3: 4 / 3 within 4 standard deviations of 4096 draws.
+  real, fake = jnp.full((4096, 1), -1.0), jnp.full((4096, 1), 2.0)
+  np.testing.assert_allclose(wgan_gp(kinked, real, fake, jax.random.key(0)), 4 / 3, atol=0.12)
 
 
 def test_at_equal_scores_the_critic_pays_two_logarithms_of_two_and_pulls_both_ways():
