@@ -62,13 +62,13 @@ def novel_views(split: Literal["train", "val", "test"] = "test",
     chosen = seed if inputs.seed is None else inputs.seed
     figures, warnings = choose_figures(metrics, lpips_weights)
     groups = views_by_shape(inputs.dataset.views(split), numbers[-1] + 1, split)
-    case = _Case(inputs, figures, numbers, targets, probes, resolution, sheets, chosen)
+    case = _Case(inputs, figures, numbers, targets, probes, resolution, chosen)
     truths = {shape.name: shape for shape in inputs.dataset.shapes(split)}
     index, rows = spread(len(groups), max_shapes), []
     with progress() as watch:
       for i in index:
         name = list(groups)[i]
-        rows.append(case.row(name, groups[name], truths.get(name), int(i)))
+        rows.append(case.row(name, groups[name], truths.get(name), int(i), len(rows) < sheets))
         watch("shapes fitted", len(rows), len(index))
     failed = [row.name for row, _, _ in rows if row.status != "ok"]
     warnings += [f"{len(failed)} of {len(rows)} shapes have a picture that is not finite: {', '.join(failed[:5])}"] * bool(failed)
@@ -100,18 +100,19 @@ class _Case:
   """One evaluation's predict functions and settings; `row` measures a shape."""
 
   def __init__(self, inputs: EvaluationInput, figures: Sequence[Figure], numbers: Sequence[int], targets: int, probes: int,
-               resolution: int | None, sheets: int, seed: int):
+               resolution: int | None, seed: int):
     predict, info = inputs.predict, inputs.dataset.info
     self.fit, self.image, self.ask, code = (lookup(predict, name, "evals.novel_views")
                                             for name in ("image_code", "image", "render_code", "code"))
     if resolution is not None:
       lookup(predict, "sdf", "evals.novel_views.resolution")
     self.inputs, self.figures, self.numbers, self.targets = inputs, figures, numbers, targets
-    self.probes, self.resolution, self.sheets, self.seed = probes, resolution, sheets, seed
+    self.probes, self.resolution, self.seed = probes, resolution, seed
     self.codes = np.stack([np.asarray(code(i)) for i in range(info["num_shapes"])])
     self.mean = jnp.asarray(self.codes.mean(axis=0))
 
-  def row(self, name: str, views: Sequence[View], shape: Shape | None, index: int) -> tuple[Row, list[Metric], list[Metric]]:
+  def row(self, name: str, views: Sequence[View], shape: Shape | None, index: int,
+          sheet: bool) -> tuple[Row, list[Metric], list[Metric]]:
     """A shape's row, and the same metrics of the nearest training shape and of the mean code."""
     rng = np.random.default_rng((self.seed, index))
     order = rng.permutation(len(views))
@@ -139,7 +140,7 @@ class _Case:
         nearest += [dataclasses.replace(m, value=None) for m in own]
         base += [dataclasses.replace(m, value=None) for m in own]
     files = {f"mesh@{k}": facts.pop(f"mesh@{k}") for k in self.numbers if f"mesh@{k}" in facts}
-    if index < self.sheets:
+    if sheet:
       files["sheet"] = self._sheet(name, index, [composite(view.pixels(), "white") for view in given],
                                    [*shown, retrieved, unlearned])
     ok = all(np.isfinite(image).all() for images in shown for image in images)

@@ -38,13 +38,13 @@ def modulated(encoding: Annotated[Encoding, From(ENCODINGS)], code_dim: Index = 
     encoding_key, mapping_key, last_key, *keys = jax.random.split(key, 3 + depth)
     sizes = [3 + encoding.dim] + [width] * depth
     layers = {f"layer_{i}": init_linear(k, sizes[i], width) for i, k in enumerate(keys)}
-    return {"encoding": encoding.init(encoding_key), "mapping": mapping.init(mapping_key, code_dim, 2 * depth * width),
+    return {"encoding": encoding.init(encoding_key), "mapping": mapping.init(mapping_key, max(code_dim, 1), 2 * depth * width),
             "network": {**layers, f"layer_{depth}": init_linear(last_key, width, channels)}}
 
   def apply(params, x, z, key=None, level=None):
     del key
     rows, points = x.shape[:-2], x.shape[-2]
-    codes = z.reshape(-1, code_dim) if code_dim else jnp.zeros((1, 0), x.dtype)
+    codes = z.reshape(-1, code_dim) if code_dim else jnp.ones((1, 1), x.dtype)
     made = mapping.apply(params["mapping"], codes).reshape(len(codes), 1, depth, 2, width)
     h = jnp.concatenate([x, encoding.apply(params["encoding"], x, level)], axis=-1).reshape(-1, 3 + encoding.dim)
     for i in range(depth):

@@ -19,7 +19,7 @@ _SLOPE = 0.2  # of the leaky rectifier
 class PlaneGenerator:
   """A generator of planes as pure functions.
 
-  init: (key) -> params, a plain nested dict. apply: (params, z (r, d)) -> planes (r, 3, features, nodes, nodes).
+  init: (key) -> params, a plain nested dict. apply: (params, z (r, d)) -> planes (r, nodes, nodes, 3, features).
   nodes: along a plane's side.
   """
   init: Callable
@@ -38,7 +38,7 @@ def plane_generator(code_dim: int, features: int = 16, coarsest: int = 8, doubli
 
   >>> made = plane_generator(4, features=2, coarsest=4, doublings=1, width=8)
   >>> made.apply(made.init(jax.random.key(0)), jnp.zeros((5, 4))).shape, made.nodes
-  ((5, 3, 2, 8, 8), 8)
+  ((5, 8, 8, 3, 2), 8)
   """
   policy, nodes = Policy(compute), coarsest * 2**doublings
   widths = [width] * doublings + [3 * features]
@@ -52,13 +52,13 @@ def plane_generator(code_dim: int, features: int = 16, coarsest: int = 8, doubli
                              "b": jnp.zeros(widths[i + 1])}
     return params
 
-  def apply(params, z: Float[Array, "r d"]) -> Float[Array, "r 3 f n n"]:
+  def apply(params, z: Float[Array, "r d"]) -> Float[Array, "r n n 3 f"]:
     h = linear(params["start"], z, policy).reshape(len(z), coarsest, coarsest, widths[0])
     for i in range(doublings):
       h = jnp.repeat(jnp.repeat(jax.nn.leaky_relu(h, _SLOPE), 2, axis=1), 2, axis=2)
       layer = params[f"conv_{i}"]
       h = _convolve(h, layer["w"], compute) + layer["b"][None, None, None, :]
-    return h.reshape(len(z), nodes, nodes, 3, features).transpose(0, 3, 4, 1, 2)
+    return h.reshape(len(z), nodes, nodes, 3, features)
 
   return PlaneGenerator(init, apply, nodes)
 
