@@ -53,8 +53,7 @@ def style_planes(features: Count = 8, size: Count = 32, width: Count = 32, convo
             "out": init_dense(out_key, hidden, 4)}
 
   def make(params, style):
-    made = network.apply(params["planes"], style)
-    return made.reshape(len(style), size, size, 3, features).transpose(0, 3, 4, 1, 2)
+    return network.apply(params["planes"], style).reshape(len(style), size, size, 3, features)
 
   def apply(params, planes, x):
     h = lookup_planes(planes, x).reshape(-1, features).T
