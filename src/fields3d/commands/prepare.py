@@ -16,12 +16,14 @@ examples:
 Many shapes go in parts, on any machines that see one folder, each killed and run again at will; then they are merged:
   sbatch --array=0-63 --wrap 'fields3d prepare models/ --out D --shard $SLURM_ARRAY_TASK_ID/$SLURM_ARRAY_TASK_COUNT'
   fields3d prepare --merge D
-Parts are counted from 0 (--array=0-63, not 1-64). --engine ray spreads one command over the Ray cluster that
+Parts are counted from 0 (--array=0-63, not 1-64). A shape that ends its worker twice or takes too long is rejected and
+named, the others go on; the same command tries it again. --engine ray spreads one command over the Ray cluster that
 $RAY_ADDRESS names, or over this machine (pip install 'fields3d[ray]').
 """
 
 import argparse
 import contextlib
+import heapq
 import itertools
 import pathlib
 
@@ -54,6 +56,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                       help="the sign convention of sample files; check rejects what looks inverted")
   parser.add_argument("--workers", type=options.positive_int, metavar="N", help="processes (default: all cores)")
   parser.add_argument("--engine", choices=("processes", "ray"), default="processes", help="what they run on")
+  parser.add_argument("--timeout", type=options.real(gt=0), metavar="S",
+                      help="seconds a shape may take before it is given up (default: an hour; with --workers 1, none)")
   parser.add_argument("--seed", type=options.seed, default=0, metavar="S", help="of all that is random (default 0)")
   photographs = parser.add_argument_group("photographs")
   photographs.add_argument("--matching", choices=("exhaustive", "sequential"), default="exhaustive",
@@ -104,8 +108,8 @@ def run(args: argparse.Namespace) -> int:
   if args.format == "deepsdf":
     _write_deepsdf(rows, root, pathlib.Path(args.source).resolve().stem)
   _print(rows)
-  accepted = [row for row in rows if row.status != "rejected"]
-  print(f"{len(accepted)} of {len(rows)} shapes are in {root}; the table is {root / TABLE}")
+  accepted = sum(row.status != "rejected" for row in rows)
+  print(f"{accepted} of {len(rows)} shapes are in {root}; the table is {root / TABLE}")
   if not accepted:
     raise BadData(args.source, rows[0].reasons[0] if len(rows) == 1 else "every shape was rejected",
                   "" if len(rows) == 1 else f"see {root / TABLE}")
@@ -118,7 +122,8 @@ def _prepare_all(sources, root: pathlib.Path, args: argparse.Namespace):
   from fields3d.data.quality import write_report
   with _counter(len(sources)) as count:
     ticks = itertools.count(1)
-    rows = prepare(sources, _recipe(args), root, args.workers, lambda row: count(next(ticks)), args.engine)
+    rows = prepare(sources, _recipe(args), root, args.workers, lambda row: count(next(ticks)), args.engine,
+                   args.timeout)
   write_report(rows, root)
   return rows
 
@@ -130,7 +135,8 @@ def _prepare_part(sources, root: pathlib.Path, args: argparse.Namespace) -> int:
               "limit": args.limit}
   own = sum(part_of(source.name, part.num) == part.index for source in sources)
   with _counter(own) as count:
-    rows = prepare_part(sources, part, _recipe(args), root, settings, args.workers, args.engine, lambda n, _: count(n))
+    rows = prepare_part(sources, part, _recipe(args), root, settings, args.workers, args.engine, lambda n, _: count(n),
+                        args.timeout)
   rejected = sum(row.status == "rejected" for row in rows)
   print(f"part {part}: {len(rows)} of {len(sources)} shapes, {rejected} of them rejected, in {part.path(root)}\n"
         f"when all parts are done: fields3d prepare --merge {root}")
@@ -258,16 +264,15 @@ def _print(rows, most: int = 40) -> None:
   from fields3d.data.quality import summary
   table = rich.table.Table("shape", "label", "status", "faces", "reasons")
   order = {"rejected": 0, "warned": 1, "accepted": 2}
-  ranked = sorted(rows, key=lambda row: order[row.status])
-  for row in ranked[:most]:
+  for row in heapq.nsmallest(most, rows, key=lambda row: order[row.status]):
     table.add_row(*(rich.markup.escape(str(cell)) for cell in (
         row.name, row.label, row.status, row.facts.get("faces", ""), "; ".join(row.reasons))))
   console = rich.console.Console()
   if not console.is_terminal:
     console = rich.console.Console(width=160)
   console.print(table)
-  if len(ranked) > most:
-    console.print(f"and {len(ranked) - most} more")
+  if len(rows) > most:
+    console.print(f"and {len(rows) - most} more")
   counts = summary(rows)
   console.print(", ".join(f"{number} {status}" for status, number in counts["status"].items()))
   for reason, number in list(counts["reasons"].items())[:10]:

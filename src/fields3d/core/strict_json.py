@@ -4,6 +4,7 @@ import json
 import math
 import os
 import pathlib
+from collections.abc import Iterable
 from typing import Any
 
 from fields3d.core.errors import BadData, from_os_error
@@ -81,11 +82,11 @@ def write(path: str | os.PathLike, value: Any) -> None:
     raise from_os_error(e, path) from e
 
 
-def replace(path: pathlib.Path, content: bytes) -> None:
-  """Puts `content` at `path` atomically and durably: after a power cut the file is the old one or the new one."""
+def replace(path: pathlib.Path, content: bytes | Iterable[bytes]) -> None:
+  """Puts `content`, whole or in pieces, at `path` atomically and durably: after a power cut it is the old or the new one."""
   temporary = path.with_name(path.name + ".tmp")
   with open(temporary, "wb") as f:
-    f.write(content)
+    f.writelines([content] if isinstance(content, bytes) else content)
     f.flush()
     os.fsync(f.fileno())
   os.replace(temporary, path)

@@ -15,8 +15,10 @@ import os
 import pathlib
 import shutil
 import socket
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, BinaryIO
+
+import numpy as np
 
 from fields3d.core import strict_json
 from fields3d.core.errors import BadData, MissingInput, TryAgain, UsageFault, from_os_error
@@ -127,39 +129,52 @@ def read_part(path: pathlib.Path) -> tuple[dict[str, Any], dict[int, Done]]:
   Raises:
     BadData: a line that is none of a part.
   """
-  header, rows = None, {}
+  header, lines = _lines(path)
+  return header, {done.index: done for _, done in lines}
+
+
+def _lines(path: pathlib.Path) -> tuple[dict[str, Any], Iterator[tuple[int, Done]]]:
+  """The header of a part, and its rows as they stand with the places of their lines in the file."""
+  everything = _checked(path)
+  try:
+    _, header = next(everything)
+  except StopIteration:
+    raise BadData(path, "is empty", "delete the file and prepare the part again") from None
+  if not isinstance(header, dict) or header.get("format") != FORMAT or not isinstance(header.get("shared"), dict):
+    raise BadData(f"{path}:1", "is not the head of a part", "delete the file and prepare the part again")
+  return header, ((place, _done(record, path)) for place, record in everything)
+
+
+def _checked(path: pathlib.Path) -> Iterator[tuple[int, Any]]:
   try:
     with open(path, "rb") as f:
+      place = 0
       for number, line in enumerate(f, 1):
         if not line.endswith(b"\n"):
-          break
-        record = strict_json.loads(line.decode(errors="replace"), f"{path}:{number}")
-        if header is None:
-          if not isinstance(record, dict) or record.get("format") != FORMAT or not isinstance(record.get("shared"), dict):
-            raise BadData(f"{path}:{number}", "is not the head of a part", "delete the file and prepare the part again")
-          header = record
-          continue
-        try:
-          index, digest = record.pop("index"), record.pop("digest")
-          rows[index] = Done(index, digest, Row(**{**record, "reasons": tuple(record["reasons"])}))
-        except (AttributeError, KeyError, TypeError):
-          raise BadData(f"{path}:{number}", "is not a row of a part", "delete the file and prepare the part again") from None
+          return
+        yield place, strict_json.loads(line.decode(errors="replace"), f"{path}:{number}")
+        place += len(line)
   except OSError as error:
     raise from_os_error(error, path) from None
-  if header is None:
-    raise BadData(path, "is empty", "delete the file and prepare the part again")
-  return header, rows
+
+
+def _done(record: Any, path: pathlib.Path) -> Done:
+  try:
+    index, digest = record.pop("index"), record.pop("digest")
+    return Done(index, digest, Row(**{**record, "reasons": tuple(record["reasons"])}))
+  except (AttributeError, KeyError, TypeError):
+    raise BadData(path, "has a line that is not a row of a part", "delete the file and prepare the part again") from None
 
 
 def prepare_part(sources: Sequence[Source], part: Part, recipe: Recipe, root: pathlib.Path, settings: Mapping[str, Any],
                  workers: int | None = None, engine: str = "processes",
-                 progress: Callable[[int, int], None] | None = None) -> list[Row]:
+                 progress: Callable[[int, int], None] | None = None, timeout: float | None = None) -> list[Row]:
   """Prepares one part into a cache folder, from where a killed run left it.
 
   Args:
     sources: all shapes; every part is given the same.
     settings: JSON-able, by name: what all parts must share besides the recipe.
-    workers, engine: as `prepare.prepare`.
+    workers, engine, timeout: as `prepare.prepare`.
     progress: called with how many are done and how many there are.
 
   Returns:
@@ -174,7 +189,7 @@ def prepare_part(sources: Sequence[Source], part: Part, recipe: Recipe, root: pa
   rows: dict[int, Row] = {}
   with PartFile(root, part, shared, len(own)) as file:
     known = {place: file.known[index] for place, index in enumerate(own) if index in file.known}
-    for done in stream([sources[index] for index in own], recipe, root, workers, engine, known):
+    for done in stream([sources[index] for index in own], recipe, root, workers, engine, known, timeout):
       if done is not known.get(done.index):
         file.add(dataclasses.replace(done, index=own[done.index]))
       rows[done.index] = done.row
@@ -190,7 +205,38 @@ def _flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
   return out
 
 
-def merge(folders: Sequence[pathlib.Path], root: pathlib.Path) -> tuple[list[Row], dict[str, Any]]:
+class PartRows(Sequence):
+  """The rows of all parts in the order of the undivided run, read as they are asked for: 12 bytes each are held.
+
+  paths: the parts' files. part, place: (shapes,) the file of each row, and where its line starts.
+  """
+
+  def __init__(self, paths: Sequence[pathlib.Path], part: np.ndarray, place: np.ndarray):
+    self._paths, self._part, self._place = paths, part, place
+
+  def __len__(self) -> int:
+    return len(self._part)
+
+  def home(self, index: int) -> pathlib.Path:
+    """The file that a row stands in."""
+    return self._paths[self._part[index]]
+
+  def __iter__(self) -> Iterator[Row]:
+    with contextlib.ExitStack() as stack:
+      files = [stack.enter_context(open(path, "rb")) for path in self._paths]
+      for part, place in zip(self._part, self._place, strict=True):
+        yield self._read(files[part], place)
+
+  def __getitem__(self, index: int) -> Row:
+    with open(self.home(index), "rb") as file:
+      return self._read(file, self._place[index])
+
+  def _read(self, file: BinaryIO, place: int) -> Row:
+    file.seek(place)
+    return _done(json.loads(file.readline()), pathlib.Path(file.name)).row
+
+
+def merge(folders: Sequence[pathlib.Path], root: pathlib.Path) -> tuple[PartRows, dict[str, Any]]:
   """The rows of all parts in the order of the undivided run, and their settings; entries of other folders come into `root`.
 
   Raises:
@@ -200,35 +246,37 @@ def merge(folders: Sequence[pathlib.Path], root: pathlib.Path) -> tuple[list[Row
   paths = [path for folder in folders for path in sorted((folder / FOLDER).glob("*-of-*.jsonl"))]
   if not paths:
     raise MissingInput(folders[0], "holds no parts", "prepare them first: fields3d prepare MESHES --out DIR --shard 0/N")
-  first: dict[str, Any] = {}
+  first, _ = _lines(paths[0])
+  num = first["shared"]["shapes"]
   home: dict[int, pathlib.Path] = {}
-  rows: dict[int, tuple[Row, pathlib.Path]] = {}
-  for path in paths:
-    header, found = read_part(path)
-    first = first or header
+  of, places = np.full(num, -1, np.int32), np.zeros(num, np.int64)
+  for number, path in enumerate(paths):
+    header, lines = _lines(path)
     part = Part(header["part"], header["of"])
     if part.num != first["of"]:
       raise UsageFault(path, f"is part {part}, {paths[0]} one of {first['of']}", "merge parts of one division")
     require_same(first["shared"], header["shared"], path, f"prepare it again as {paths[0]} was")
     if part.index in home:
       raise BadData(path, f"is part {part}, and so is {home[part.index]}", "merge one of them")
-    if len(found) != header["own"]:
-      raise MissingInput(path, f"has {len(found)} of its {header['own']} shapes", f"run --shard {part} again")
     home[part.index] = path
-    for index, done in found.items():
-      if index in rows:
-        raise BadData(path, f"shape {done.row.name!r} stands in {rows[index][1]} too", "prepare the parts again")
-      rows[index] = done.row, path
+    for place, done in lines:
+      if not (isinstance(done.index, int) and 0 <= done.index < num):
+        raise BadData(path, f"shape {done.row.name!r} has the index {done.index!r} of {num}", "prepare the parts again")
+      if of[done.index] not in (-1, number):
+        raise BadData(path, f"shape {done.row.name!r} stands in {paths[of[done.index]]} too", "prepare the parts again")
+      of[done.index], places[done.index] = number, place
+    if (found := int((of == number).sum())) != header["own"]:
+      raise MissingInput(path, f"has {found} of its {header['own']} shapes", f"run --shard {part} again")
   if missing := [index for index in range(first["of"]) if index not in home]:
     raise MissingInput(folders[0], f"part {missing[0]}/{first['of']} is missing" + (
         f" and {len(missing) - 1} more" if len(missing) > 1 else ""), f"run --shard {missing[0]}/{first['of']}")
-  if sorted(rows) != list(range(first["shared"]["shapes"])):
-    raise BadData(folders[0], f"the parts hold {len(rows)} of {first['shared']['shapes']} shapes", "prepare the parts again")
-  ordered = [rows[index] for index in range(len(rows))]
-  for row, path in ordered:
+  if (of < 0).any():
+    raise BadData(folders[0], f"the parts hold {(of >= 0).sum()} of {num} shapes", "prepare the parts again")
+  rows = PartRows(paths, of, places)
+  for index, row in enumerate(rows):
     if row.key:
-      _adopt(path.parent.parent, root, row)
-  return [row for row, _ in ordered], first["shared"]
+      _adopt(rows.home(index).parent.parent, root, row)
+  return rows, first["shared"]
 
 
 def _adopt(folder: pathlib.Path, root: pathlib.Path, row: Row) -> None:

@@ -9,9 +9,11 @@ import contextlib
 import dataclasses
 import hashlib
 import json
+import logging
 import os
 import pathlib
 import shutil
+import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Literal
 
@@ -20,7 +22,7 @@ import numpy as np
 from fields3d.core.errors import BadData, CannotWrite, Fault, MissingInput, UsageFault, from_os_error
 from fields3d.core.types import Mesh
 from fields3d.data import cache
-from fields3d.data.engines import ENGINES
+from fields3d.data.engines import ENGINES, Lost
 from fields3d.data.pipeline import SdfSamples, generator
 from fields3d.data.quality import Row
 from fields3d.data.sdf_samples import TRAINING, Protocol, record_type, sample_sdf
@@ -128,22 +130,36 @@ def _sample_facts(samples: SdfSamples | None) -> dict[str, Any]:
 
 
 def prepare_one(source: Source, key: str, recipe: Recipe, root: pathlib.Path) -> Row:
-  """Prepares one shape into the cache, unless it is there; a shape that is not acceptable gives a rejected row."""
-  about = {"name": source.name, "label": source.label, "licence": source.licence, "creator": source.creator}
+  """Prepares one shape into the cache, unless it is there; a shape that is not acceptable gives a rejected row.
+
+  So does one that meets a bug of ours or needs more memory than there is: the others go on.
+  """
   try:
     if not cache.has_entry(root, key):
       made = make(source, recipe, key)
       cache.write_entry(root, key, made.facts, made.mesh, made.exposed, made.samples)
   except (BadData, MissingInput) as fault:
-    return Row(**about, status="rejected", reasons=(_reason(source, fault),), key="")
+    return _rejected(source, _reason(source, fault))
+  except Fault:
+    raise
+  except MemoryError:
+    return _rejected(source, "needs more memory than there is; prepare it elsewhere, or simplify it")
+  except Exception as error:
+    at = traceback.extract_tb(error.__traceback__)[-1]
+    return _rejected(source, f"a bug of ours: {type(error).__name__} ({error}) at {pathlib.Path(at.filename).name}:{at.lineno}")
   facts = cache.read_facts(root, key)
   warnings = tuple(facts.pop("warnings"))
-  return Row(**about, status="warned" if warnings else "accepted", reasons=warnings, key=key, facts=facts)
+  status = "warned" if warnings else "accepted"
+  return Row(source.name, source.label, status, warnings, key, source.licence, source.creator, facts)
+
+
+def _rejected(source: Source, reason: str) -> Row:
+  return Row(source.name, source.label, "rejected", (reason,), "", source.licence, source.creator)
 
 
 @dataclasses.dataclass(frozen=True)
 class Done:
-  """A finished shape: its place among the sources, its content's sha256 ("" where it cannot be read), its row."""
+  """A finished shape: its place among the sources, its content's sha256 ("" where it is to be tried again), its row."""
   index: int
   digest: str
   row: Row
@@ -158,7 +174,8 @@ class _Call:
 
 
 def prepare(sources: Sequence[Source], recipe: Recipe, root: str | os.PathLike, workers: int | None = None,
-            progress: Callable[[Row], None] | None = None, engine: str = "processes") -> list[Row]:
+            progress: Callable[[Row], None] | None = None, engine: str = "processes",
+            timeout: float | None = None) -> list[Row]:
   """Prepares shapes into a cache folder; what is there already is not made again.
 
   Args:
@@ -166,16 +183,18 @@ def prepare(sources: Sequence[Source], recipe: Recipe, root: str | os.PathLike, 
     workers: processes; the cores of this process by default. Few shapes, or one worker: none but this one.
     progress: called with each row as it comes, in any order.
     engine: a name of `engines.ENGINES`.
+    timeout: seconds a shape may take; an hour by default. Given, even one worker is a process of its own.
 
   Returns:
     A row for each source, in their order.
 
   Raises:
-    CannotWrite: the folder refuses, or the disk has no room for the samples. IOFault: the disk is full, or a worker
-      died. Whatever is raised, what was finished stays, and the same call goes on from there.
+    CannotWrite: the folder refuses, or the disk has no room for the samples. IOFault: the disk is full. Whatever is
+      raised, what was finished stays, and the same call goes on from there. A shape that ends its worker twice or takes
+      too long is a rejected row, and the same call tries it again.
   """
   rows: dict[int, Row] = {}
-  for done in stream(sources, recipe, root, workers, engine):
+  for done in stream(sources, recipe, root, workers, engine, timeout=timeout):
     rows[done.index] = done.row
     if progress:
       progress(done.row)
@@ -183,7 +202,8 @@ def prepare(sources: Sequence[Source], recipe: Recipe, root: str | os.PathLike, 
 
 
 def stream(sources: Sequence[Source], recipe: Recipe, root: str | os.PathLike, workers: int | None = None,
-           engine: str = "processes", known: Mapping[int, Done] | None = None) -> Iterator[Done]:
+           engine: str = "processes", known: Mapping[int, Done] | None = None,
+           timeout: float | None = None) -> Iterator[Done]:
   """As `prepare`, but gives one finished shape at a time, in any order, and holds none.
 
   Args:
@@ -201,24 +221,31 @@ def stream(sources: Sequence[Source], recipe: Recipe, root: str | os.PathLike, w
   pool, first, running = None, None, {}
   with contextlib.ExitStack() as stack:
     def submit(call: _Call) -> None:
-      running[call.index] = call.digest
+      running[call.index] = call
       pool.submit(call.index, prepare_one, *call.arguments)
 
     def finished() -> Iterator[Done]:
       for index, row in pool.wait():
-        yield Done(index, running.pop(index), row)
+        call = running.pop(index)
+        if isinstance(row, Lost):
+          logging.getLogger(__name__).warning("%s: %s", call.arguments[0].name, row.reason)
+          cache.sweep(root)
+          yield Done(index, "", _rejected(call.arguments[0], row.reason))
+        else:
+          yield Done(index, call.digest, row)
 
     for item in _look_up(sources, recipe, root, known or {}):
       if isinstance(item, Done):
         yield item
-      elif workers == 1 and engine == "processes":
+      elif workers == 1 and engine == "processes" and timeout is None:
         yield Done(item.index, item.digest, prepare_one(*item.arguments))
-      elif first is None:
+      elif first is None and timeout is None:
         first = item  # one alone is not worth a process
       else:
         if pool is None:
-          pool = stack.enter_context(ENGINES[engine](workers))
-          submit(first)
+          pool = stack.enter_context(ENGINES[engine](workers, timeout))
+          if first is not None:
+            submit(first)
         while len(running) >= pool.capacity:
           yield from finished()
         submit(item)
@@ -236,8 +263,7 @@ def _look_up(sources: Sequence[Source], recipe: Recipe, root: pathlib.Path,
     try:
       digest = source.digest()
     except (BadData, MissingInput) as fault:
-      yield Done(index, "", Row(source.name, source.label, "rejected", (_reason(source, fault),), "", source.licence,
-                                source.creator))
+      yield Done(index, "", _rejected(source, _reason(source, fault)))
       continue
     key, before = entry_key(digest, recipe), known.get(index)
     there = cache.has_entry(root, key)

@@ -4,8 +4,9 @@ import collections
 import csv
 import dataclasses
 import io
+import json
 import pathlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Literal
 
 from fields3d.core import strict_json
@@ -35,47 +36,62 @@ class Row:
 _FACTS = ("sign", "faces", "components", "boundary_edges", "inner_faces", "sheet_share", "num_samples", "num_outside")
 
 
-def table(rows: Sequence[Row]) -> str:
-  """The rows as csv.
+def table(rows: Iterable[Row]) -> Iterator[str]:
+  """The rows as csv, line by line, its head first.
 
-  >>> print(table([Row("a", "chair", "rejected", ("12 boundary edges",), "")]).splitlines()[1])
+  >>> print(list(table([Row("a", "chair", "rejected", ("12 boundary edges",), "")]))[1], end="")
   a,chair,rejected,12 boundary edges,,,,,,,,,,,
   """
-  out = io.StringIO()
-  writer = csv.writer(out, lineterminator="\n")
-  writer.writerow(("name", "label", "status", "reasons", *_FACTS, "licence", "creator", "key"))
+  yield _csv(("name", "label", "status", "reasons", *_FACTS, "licence", "creator", "key"))
   for row in rows:
     facts = [row.facts.get(name, "") for name in _FACTS]
-    writer.writerow((row.name, row.label, row.status, " | ".join(row.reasons), *facts, row.licence, row.creator, row.key))
+    yield _csv((row.name, row.label, row.status, " | ".join(row.reasons), *facts, row.licence, row.creator, row.key))
+
+
+def _csv(cells: Iterable[Any]) -> str:
+  out = io.StringIO()
+  csv.writer(out, lineterminator="\n").writerow(cells)
   return out.getvalue()
 
 
-def summary(rows: Sequence[Row]) -> dict[str, Any]:
+def _index(rows: Iterable[Row]) -> Iterator[str]:
+  """The accepted rows as a JSON list, as `strict_json.write` would write it, in pieces."""
+  start = "[\n  "
+  for row in rows:
+    if row.status != "rejected":
+      yield start + json.dumps(dataclasses.asdict(row), indent=2, allow_nan=False).replace("\n", "\n  ")
+      start = ",\n  "
+  yield "[]\n" if start[0] == "[" else "\n]\n"
+
+
+def summary(rows: Iterable[Row]) -> dict[str, Any]:
   """Counts by status and by label, and how often each reason stands, numbers in it left out.
 
   >>> summary([Row("a", "chair", "accepted", (), "k")])["status"]
   {'accepted': 1, 'warned': 0, 'rejected': 0}
   """
-  status = collections.Counter(row.status for row in rows)
-  reasons = collections.Counter(_kind(reason) for row in rows for reason in row.reasons)
-  labels = collections.Counter(row.label for row in rows if row.status != "rejected")
-  return {"shapes": len(rows), "status": {name: status[name] for name in ("accepted", "warned", "rejected")},
+  status, reasons, labels = collections.Counter(), collections.Counter(), collections.Counter()
+  for row in rows:
+    status[row.status] += 1
+    reasons.update(map(_kind, row.reasons))
+    if row.status != "rejected":
+      labels[row.label] += 1
+  return {"shapes": status.total(), "status": {name: status[name] for name in ("accepted", "warned", "rejected")},
           "labels": dict(sorted(labels.items())), "reasons": dict(reasons.most_common())}
 
 
 def write_report(rows: Sequence[Row], root: pathlib.Path) -> None:
-  """Writes quality.csv, summary.json and index.json (the accepted shapes) into a folder.
+  """Writes quality.csv, summary.json and index.json (the accepted shapes) into a folder, row by row.
 
   Raises:
     CannotWrite, IOFault: the folder refuses or the disk is full.
   """
-  kept = [dataclasses.asdict(row) for row in rows if row.status != "rejected"]
   try:
-    strict_json.replace(root / TABLE, table(rows).encode())
+    strict_json.replace(root / TABLE, (line.encode() for line in table(rows)))
+    strict_json.write(root / SUMMARY, summary(rows))
+    strict_json.replace(root / INDEX, (piece.encode() for piece in _index(rows)))
   except OSError as error:
     raise from_os_error(error, root) from None
-  strict_json.write(root / SUMMARY, summary(rows))
-  strict_json.write(root / INDEX, kept)
 
 
 def read_index(root: pathlib.Path) -> list[Row]:

@@ -1,8 +1,9 @@
 """Signed distances to triangle meshes: the distance of the nearest face, the sign of the winding number.
 
-Distances are exact (libigl's box tree, float64). Inside is |w| > 1/2: libigl's fast winding number w (float32 inside,
-so right down to 1e-7 of the model's size), summed exactly over the faces where it is within 0.02 of 1/2. Why it is the
-default: the share of wrong signs, in %, over sphere, torus, box and capsule, 20,000 points each, half of them within
+Distances are exact (libigl's box tree, float64). Inside is |w| > 1/2, where w is the exact winding number by signed
+crossings (`geometry/crossings.py`); a surface with too many holes for that takes libigl's fast one (float32 inside, so
+wrong now and then at 1e-5 of the model's size from a face), summed exactly over the faces where it is within 0.02 of
+1/2. Why it is the default: the share of wrong signs, in %, over sphere, torus, box and capsule, 20,000 points each, half of them within
 about 0.02 of the surface, and the time of all (`python benchmarks/sdf_sign.py`, two busy cores):
 
                                         winding   fast w   exact w   pseudonormal   11 nearest normals (DeepSDF)
@@ -20,7 +21,7 @@ about 0.02 of the surface, and the time of all (`python benchmarks/sdf_sign.py`,
   overlapping, one of them inward         13.21    13.21     13.21          42.49                          42.56
   seconds                                  11.1     10.8      46.9           10.8                           42.9
 
-The fast w is within 0.012 of the exact one. Only beside open sheets, where w is 1/2 on both sides, does that matter.
+The table is of libigl's fast w with that sum. The fast w is within 0.012 of the exact one there. Only beside open sheets, where w is 1/2 on both sides, does that matter.
 Where solids overlap or nest, inside is their union. `geometry.repair` first brings the last row, and that of the turned
 faces, to 0.00.
 """
@@ -33,6 +34,7 @@ import numpy as np
 
 from fields3d.core.errors import UsageFault, nearest
 from fields3d.core.types import Mesh
+from fields3d.geometry import crossings
 from fields3d.geometry.meshes import face_areas, face_normals
 
 Sign = Literal["winding", "pseudonormal", "unsigned"]
@@ -74,12 +76,15 @@ def inside(mesh: Mesh, points: np.ndarray, sign: Sign = "winding") -> np.ndarray
     raise UsageFault("sign", f"unknown value {sign!r}", nearest(sign, SIGNS))
   if sign == "unsigned" or len(points) == 0:
     return np.zeros(len(points), bool)
-  if sign == "winding":
-    turns = np.abs(winding_number(mesh, points))
-    doubtful = np.abs(turns - 0.5) < _DOUBT
-    turns[doubtful] = np.abs(winding_number(mesh, points[doubtful], exact=True))
-    return turns > 0.5
   vertices, queries = _centred(mesh, points)
+  if sign == "winding":
+    if found := crossings.inside(vertices, _faces(mesh.faces), queries):
+      within, doubtful = found
+    else:
+      turns = np.abs(winding_number(mesh, points))
+      within, doubtful = turns > 0.5, np.flatnonzero(np.abs(turns - 0.5) < _DOUBT)
+    within[doubtful] = np.abs(winding_number(mesh, points[doubtful], exact=True)) > 0.5
+    return within
   kind = igl.SIGNED_DISTANCE_TYPE_PSEUDONORMAL
   return igl.signed_distance(queries, vertices, _faces(mesh.faces), kind)[0] < 0
 
@@ -177,7 +182,7 @@ def expose(mesh: Mesh, rng: np.random.Generator, probes: int = 20_000) -> Exposu
   weights = np.concatenate([np.tile(fixed, (num, 1)), rng.dirichlet(np.ones(3), size=probes)])
   point = np.einsum("nc,ncd->nd", weights, corners[face])
   step = 1e-5 * np.ptp(mesh.vertices, axis=0).max() * normal[face]
-  front, back = inside(mesh, point + step), inside(mesh, point - step)
+  front, back = np.split(inside(mesh, np.concatenate([point + step, point - step])), 2)
   buried = front & back
   exposed = np.bincount(face, weights=~buried, minlength=num) > 0
   sheet = np.bincount(face, weights=front | back, minlength=num) == 0

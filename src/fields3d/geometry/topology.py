@@ -72,7 +72,7 @@ def face_components(shared: Edges) -> tuple[int, np.ndarray]:
   flat = shared.of_face.reshape(-1)
   order = np.argsort(flat, kind="stable")
   face, same = order // 3, flat[order][1:] == flat[order][:-1]
-  return _connected(face[:-1][same], face[1:][same], len(shared.of_face))
+  return connected(face[:-1][same], face[1:][same], len(shared.of_face))
 
 
 def nonmanifold_vertices(faces: np.ndarray, shared: Edges) -> np.ndarray:
@@ -83,7 +83,7 @@ def nonmanifold_vertices(faces: np.ndarray, shared: Edges) -> np.ndarray:
   # corners of the two faces at either end of the shared edge are the same vertex
   left = np.concatenate([start[a], end[a]])
   right = np.concatenate([np.where(same_way, start[b], end[b]), np.where(same_way, end[b], start[b])])
-  _, fan = _connected(left, right, 3 * len(faces))
+  _, fan = connected(left, right, 3 * len(faces))
   corner = faces.reshape(-1)
   of_fan = np.empty(fan.max(initial=-1) + 1, np.int64)
   of_fan[fan] = corner
@@ -111,7 +111,7 @@ def consistent_flips(num: int, shared: Edges) -> tuple[np.ndarray, int]:
   agree = shared.forward.reshape(-1)[a] != shared.forward.reshape(-1)[b]
   p, q = a // 3, b // 3
   shift = np.where(agree, 0, num)
-  count, half = _connected(np.concatenate([p, p + num]), np.concatenate([q + shift, q + num - shift]), 2 * num)
+  count, half = connected(np.concatenate([p, p + num]), np.concatenate([q + shift, q + num - shift]), 2 * num)
   kept, flipped = half[:num], half[num:]
   stuck = kept == flipped
   votes = np.bincount(kept, minlength=count)
@@ -123,7 +123,7 @@ def consistent_flips(num: int, shared: Edges) -> tuple[np.ndarray, int]:
   return flip & ~stuck, int(stuck.sum())
 
 
-def _connected(a: np.ndarray, b: np.ndarray, num: int) -> tuple[int, np.ndarray]:
+def connected(a: np.ndarray, b: np.ndarray, num: int) -> tuple[int, np.ndarray]:
   """Connected components of the graph with edges a-b: how many, and the label of each of `num` nodes."""
   if num == 0:
     return 0, np.zeros(0, np.int64)
