@@ -47,7 +47,7 @@ def test_the_order_of_the_points_does_not_matter(cloud):
 def test_scatter_and_look_up_agree_on_which_axis_is_which():
   x = jnp.asarray([[[0.7, -0.2, 0.1]]])
   planes = scatter_to_planes(jnp.ones((1, 1, 1)), x, CELLS)
-  seen = lambda at: float(lookup_planes(planes.transpose(0, 1, 4, 2, 3), at)[0, 0, 0])
+  seen = lambda at: float(lookup_planes(planes.transpose(0, 2, 3, 1, 4), at)[0, 0, 0])
   assert seen(x) > max(seen(x[..., jnp.asarray(order)]) for order in ((1, 0, 2), (2, 1, 0), (0, 2, 1)))
 
 

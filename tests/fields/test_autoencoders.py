@@ -16,7 +16,8 @@ ROWS = {
                       depth=2, levels=2),
 }
 EVERY = {**ROWS, "learned": dict(ROWS["latent_set"], queries="learned"),
-         "anchors": dict(ROWS["latent_set"], dim=4, anchors=True)}
+         "anchors": dict(ROWS["latent_set"], dim=4, anchors=True),
+         "around": dict(ROWS["latent_set"], dim=4, anchors=True, around=5)}
 
 
 def make(name, **changes):
@@ -92,6 +93,7 @@ def test_bfloat16_stays_near_float32(made):
     ("latent_set", dict(cross_heads=5), "5 heads do not divide"),
     ("tri_plane", dict(cells=6, halvings=2), "6 cannot be halved 2 times"),
     ("latent_set", dict(queries="learned", anchors=True), "anchors want"),
+    ("latent_set", dict(around=3), "wants anchors"),
     ("latent_set", dict(queries="fps"), "points")])
 def test_impossible_autoencoders_are_refused(name, changes, says):
   with pytest.raises(UsageFault, match=says):

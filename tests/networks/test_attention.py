@@ -21,7 +21,6 @@ from fields3d.networks.attention import (
   init_feed_forward,
   init_norm,
   layer_norm,
-  near_bias,
 )
 
 WIDTH, CONTEXT, HEADS = 8, 6, 2
@@ -33,7 +32,7 @@ def sets():
   return jax.random.normal(keys[0], (2, 5, WIDTH)), jax.random.normal(keys[1], (2, 7, CONTEXT))
 
 
-def in_float64(params, x, context, bias):
+def in_float64(params, x, context):
   """Query by query, head by head."""
   p = jax.tree.map(lambda a: np.asarray(a, np.float64), params)
   x, context = np.asarray(x, np.float64), np.asarray(context, np.float64)
@@ -44,7 +43,7 @@ def in_float64(params, x, context, bias):
       q, answer = token @ p["query"]["w"] + p["query"]["b"], np.zeros(WIDTH)
       for head in range(HEADS):
         part = slice(head * size, (head + 1) * size)
-        score = np.exp(key_value[:, :WIDTH][:, part] @ q[part] / np.sqrt(size) + bias[row, head, i])
+        score = np.exp(key_value[:, :WIDTH][:, part] @ q[part] / np.sqrt(size))
         answer[part] = (score / score.sum()) @ key_value[:, WIDTH:][:, part]
       out[row, i] = answer @ p["out"]["w"] + p["out"]["b"]
   return out
@@ -52,18 +51,8 @@ def in_float64(params, x, context, bias):
 
 def test_attention_equals_a_loop_over_heads_and_queries_in_float64(sets):
   params = init_attention(jax.random.key(0), WIDTH, CONTEXT)
-  bias = np.random.default_rng(0).normal(size=(2, HEADS, 5, 7)).astype(np.float32)
-  for given, added in ((None, np.zeros_like(bias)), (bias, bias)):
-    found = attention(params, *sets, HEADS, Policy(), given)
-    np.testing.assert_allclose(found, in_float64(params, *sets, added), rtol=1e-4, atol=1e-6)  # of values near 0.5
-
-
-def test_the_bias_towards_what_is_near_is_the_negative_scaled_square():
-  rng = np.random.default_rng(0)
-  x, y, scales = rng.normal(size=(2, 4, 3)), rng.normal(size=(2, 5, 3)), np.asarray([0.5, 3.0, 20.0])
-  found = near_bias(jnp.log(jnp.asarray(scales, jnp.float32)), jnp.asarray(x, jnp.float32), jnp.asarray(y, jnp.float32))
-  slow = [[[[-s * sum((a - b) ** 2) for b in y[row]] for a in x[row]] for s in scales] for row in range(2)]
-  np.testing.assert_allclose(found, slow, rtol=1e-4)
+  found = attention(params, *sets, HEADS, Policy())
+  np.testing.assert_allclose(found, in_float64(params, *sets), rtol=1e-4, atol=1e-6)  # of values near 0.5
 
 
 def test_the_feed_forward_part_is_gated():

@@ -7,7 +7,7 @@ import pytest
 
 from fields3d.core.config import build
 from fields3d.core.errors import UsageFault
-from fields3d.core.task import State, bind
+from fields3d.core.task import bind
 from fields3d.losses.latent import kl_to_normal
 from fields3d.tasks import TASKS
 from fields3d.training.optim import adam
@@ -41,8 +41,8 @@ def spheres(rng, rows=4, radii=(0.2, 0.7), points=48):
 @pytest.fixture(scope="module")
 def trained():
   """The predict functions after some hundred steps on spheres."""
-  task, optimisers = make(), {"model": adam(3e-3)}
-  state = init_state(task, optimisers, jax.random.key(0))
+  task, optimisers = make(autoencoder=PLANES), {"model": adam(5e-3)}
+  state = jax.jit(lambda key: init_state(task, optimisers, key))(jax.random.key(0))
   step, rng = jax.jit(make_step(task, optimisers)), np.random.default_rng(0)
   for _ in range(400):
     state, _ = step(state, spheres(rng, rows=8))
@@ -102,21 +102,22 @@ def test_samples_alone_give_a_code_by_the_points_nearest_to_the_surface(trained)
 
 def test_codes_are_interpolated_linearly_and_sampled_from_the_standard_normal(trained):
   draws = trained["sample"](jax.random.key(0), 500)
-  assert draws.shape == (500, 6, 4)
+  assert draws.shape == (500, 48, 3)
   assert abs(float(jnp.mean(draws))) < 4 / np.sqrt(draws.size) and abs(float(jnp.var(draws)) - 1) < 4 * np.sqrt(2 / draws.size)
   between = trained["interpolate"](draws[0], draws[1], 0.25)
   np.testing.assert_allclose(between, 0.75 * draws[0] + 0.25 * draws[1], rtol=1e-5, atol=1e-6)
 
 
-def test_planes_fit_one_batch():
-  task, optimisers = make(autoencoder=PLANES, kl=0.0), {"model": adam(5e-3)}
-  state = init_state(task, optimisers, jax.random.key(0))
+def test_a_latent_set_fits_one_batch():
+  local = {**SECTION["autoencoder"], "anchors": True, "around": 6}
+  task, optimisers = make(autoencoder=local, kl=0.0), {"model": adam(3e-3)}
+  state = jax.jit(lambda key: init_state(task, optimisers, key))(jax.random.key(0))
   step, batch = jax.jit(make_step(task, optimisers)), spheres(np.random.default_rng(0))
   losses = []
-  for _ in range(150):
+  for _ in range(300):
     state, metrics = step(state, batch)
     losses.append(float(metrics["model/sdf"]))
-  assert isinstance(state, State) and np.mean(losses[-5:]) < 0.3 * losses[0]
+  assert np.mean(losses[-5:]) < 0.25 * losses[0]
 
 
 def test_batches_without_surfaces_are_refused():

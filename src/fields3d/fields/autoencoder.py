@@ -8,7 +8,7 @@ import jax
 from fields3d.networks.mlp import init_linear
 
 LOG_VARIANCE = (-20.0, 10.0)  # bounds of an encoder's log variance, so that no exponential overflows
-START = -6.0  # what it starts from: codes that are hardly disturbed, so that the decoder learns from the first step on
+START = -8.0  # what it starts from: codes that are hardly disturbed, so that the decoder learns from the first step on
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,7 +35,7 @@ class ShapeAutoencoder:
 
 
 def init_code(key: jax.Array, width: int, dim: int) -> dict[str, jax.Array]:
-  """The layer to mean and log variance of `dim` entries, the log variance near START (a deviation of 0.05).
+  """The layer to mean and log variance of `dim` entries, the log variance near START (a deviation of 0.02).
 
   >>> init_code(jax.random.key(0), 8, 2)["b"].shape
   (4,)

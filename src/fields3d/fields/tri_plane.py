@@ -81,7 +81,7 @@ def tri_plane(cells: Count = 64, halvings: Index = 2, doublings: Index = 3, dim:
       h = aware(own[f"latent_{i}"], h)
     for i in range(doublings):
       h = plain(own[f"up_{i}"]["block"], convolve(own[f"up_{i}"]["convolution"], doubled(h), policy))
-    return dense(own["out"], h, policy).transpose(0, 1, 4, 2, 3)
+    return dense(own["out"], h, policy).transpose(0, 2, 3, 1, 4)
 
   def query(params, expanded, x):
     own = params["decoder"]

@@ -4,9 +4,10 @@ Tokens are (*b, n, width). A block is pre-norm: x + attention(norm(x)), then x +
 context it attends to itself. Sums, norms and softmax stay float32 whatever the matmuls compute in.
 """
 
+import math
+
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Float
 
 from fields3d.core.errors import UsageFault
@@ -55,11 +56,11 @@ def init_attention(key: jax.Array, width: int, context_width: int | None = None)
           "out": init_linear(out, width, width)}
 
 
-def attention(params: dict, x: Float[Array, "*b n w"], context: Float[Array, "*b m c"], heads: int, policy: Policy,
-              bias: Float[Array, "*b h n m"] | None = None) -> Float[Array, "*b n w"]:
+def attention(params: dict, x: Float[Array, "*b n w"], context: Float[Array, "*b m c"], heads: int,
+              policy: Policy) -> Float[Array, "*b n w"]:
   """Multi-head attention of the tokens x to those of the context. Exact; (n, m) weights a head are held.
 
-  The order of the context's tokens does not matter, and each token of x is answered on its own. bias: added to the logits.
+  The order of the context's tokens does not matter, and each token of x is answered on its own.
 
   Source: Vaswani et al. 2017, equation 1 and section 3.2.2.
 
@@ -67,15 +68,20 @@ def attention(params: dict, x: Float[Array, "*b n w"], context: Float[Array, "*b
   >>> attention(params, jnp.zeros((2, 5, 8)), jnp.zeros((2, 7, 6)), 2, Policy()).shape
   (2, 5, 8)
   """
-  *batch, n, width = x.shape
-  m = context.shape[-2]
-  rows = int(np.prod(batch))
-  split = lambda h, tokens: h.reshape(rows, tokens, heads, width // heads)
-  q = split(dense(params["query"], x, policy) * (width // heads) ** -0.5, n)
-  k, v = (split(h, m) for h in jnp.split(dense(params["key_value"], context, policy), 2, axis=-1))
-  logits = _product("rnhd,rmhd->rhnm", q, k, policy)
+  q = dense(params["query"], x, policy)
+  k, v = jnp.split(dense(params["key_value"], context, policy), 2, axis=-1)
+  return dense(params["out"], mixed(q, k, v, heads, policy), policy)
+
+
+def mixed(q: Float[Array, "*b n w"], k: Float[Array, "*b m w"], v: Float[Array, "*b m v"], heads: int, policy: Policy,
+          bias: Float[Array, "*b h n m"] | None = None) -> Float[Array, "*b n v"]:
+  """The values' means by softmax(q k / sqrt(w / heads) + bias), head by head; heads divide both widths."""
+  *batch, n, width = q.shape
+  rows = math.prod(batch)
+  split = lambda h: h.reshape(rows, h.shape[-2], heads, h.shape[-1] // heads)
+  logits = _product("rnhd,rmhd->rhnm", split(q * (width // heads) ** -0.5), split(k), policy)
   weights = jax.nn.softmax(logits if bias is None else logits + bias.reshape(logits.shape), axis=-1)
-  return dense(params["out"], _product("rhnm,rmhd->rnhd", weights, v, policy).reshape(*batch, n, width), policy)
+  return _product("rhnm,rmhd->rnhd", weights, split(v), policy).reshape(*batch, n, v.shape[-1])
 
 
 def _product(equation: str, a: jax.Array, b: jax.Array, policy: Policy) -> jax.Array:
@@ -85,16 +91,6 @@ def _product(equation: str, a: jax.Array, b: jax.Array, policy: Policy) -> jax.A
     return jnp.einsum(equation, a, b, preferred_element_type=jnp.float32)
   precision = {"float32": jax.lax.Precision.HIGHEST, "tensorfloat32": jax.lax.Precision.HIGH}[policy.compute]
   return jnp.einsum(equation, a, b, precision=precision)
-
-
-def near_bias(log_scales: Float[Array, " h"], x: Float[Array, "*b n 3"], y: Float[Array, "*b m 3"]) -> Float[Array, "*b h n m"]:
-  """-scale |x - y|^2 for each head: attention that starts with what is near, each head at its own range 1/sqrt(scale).
-
-  >>> near_bias(jnp.log(jnp.asarray([1.0, 4.0])), jnp.zeros((1, 3)), jnp.asarray([[0.0, 2.0, 0.0]])).round(3).tolist()
-  [[[-4.0]], [[-16.0]]]
-  """
-  square = jnp.sum((x[..., :, None, :] - y[..., None, :, :]) ** 2, axis=-1)
-  return -jnp.exp(log_scales).reshape(-1, 1, 1) * square[..., None, :, :]
 
 
 def init_feed_forward(key: jax.Array, width: int, factor: int = 4) -> dict:
@@ -120,8 +116,8 @@ def init_block(key: jax.Array, width: int, context_width: int | None = None, fac
   return params if context_width is None else {**params, "context_norm": init_norm(context_width)}
 
 
-def block(params: dict, x: Float[Array, "*b n w"], context: Float[Array, "*b m c"] | None, heads: int, policy: Policy,
-          bias: Float[Array, "*b h n m"] | None = None) -> Float[Array, "*b n w"]:
+def block(params: dict, x: Float[Array, "*b n w"], context: Float[Array, "*b m c"] | None, heads: int,
+          policy: Policy) -> Float[Array, "*b n w"]:
   """A pre-norm transformer block: attention to the context (to x itself where None), then the feed-forward part.
 
   >>> block(init_block(jax.random.key(0), 8), jnp.ones((2, 5, 8)), None, 2, Policy()).shape
@@ -129,7 +125,7 @@ def block(params: dict, x: Float[Array, "*b n w"], context: Float[Array, "*b m c
   """
   own = layer_norm(params["norm"], x)
   seen = own if context is None else layer_norm(params["context_norm"], context)
-  x = x + attention(params["attention"], own, seen, heads, policy, bias)
+  x = x + attention(params["attention"], own, seen, heads, policy)
   return x + feed_forward(params["forward"], layer_norm(params["forward_norm"], x), policy)
 
 
