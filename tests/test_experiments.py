@@ -10,7 +10,8 @@ from fields3d.commands.main import main
 
 ROOT = pathlib.Path(__file__).parents[1] / "experiments"
 CONFIGS = sorted(ROOT.rglob("*.py"))
-BASES = {"code_prior": "generative/deepsdf_codes.py", "latent_set_prior": "generative/latent_set.py"}  # whose :runlocal starts from another's
+# whose :runlocal starts from another's
+BASES = {"code_prior": "generative/deepsdf_codes.py", "latent_set_prior": "generative/latent_set.py"}
 
 
 @pytest.mark.parametrize("config", CONFIGS, ids=lambda path: path.stem)

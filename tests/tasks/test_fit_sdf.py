@@ -177,7 +177,7 @@ def test_noise_on_codes_moves_the_loss_by_its_second_order_alone(batch):
   for noise in (0.0, 1e-2, 2e-2):
     task = make(code_noise=noise)
     params, extra = task.init(jax.random.key(0))
-    loss = lambda key: task.losses["field"](params, extra, batch, key, jnp.int32(0))[0]
+    loss = lambda key, task=task, params=params, extra=extra: task.losses["field"](params, extra, batch, key, jnp.int32(0))[0]
     losses[noise] = np.asarray(jax.jit(jax.vmap(loss))(jax.random.split(jax.random.key(1), 64)))
   assert losses[1e-2].std() > 0 and np.ptp(losses[0.0]) == 0
   np.testing.assert_allclose(losses[2e-2].std(), 2 * losses[1e-2].std(), rtol=0.3)  # of 64 draws

@@ -1,6 +1,15 @@
 """Evaluators by name: each a factory of (EvaluationInput) -> Evaluation."""
 
-from fields3d.evaluation import distribution, efficiency, generated_views, novel_views, quality, reconstruction, rendered, views
+from fields3d.evaluation import (
+    distribution,
+    efficiency,
+    generated_views,
+    novel_views,
+    quality,
+    reconstruction,
+    rendered,
+    views,
+)
 
 EVALUATORS = {
     "distribution": distribution.distribution,
