@@ -86,6 +86,17 @@ def test_a_part_killed_in_the_middle_of_a_row_goes_on_and_makes_nothing_twice(me
     assert sorted(path.read_bytes().splitlines()[1:]) == sorted(line.rstrip(b"\n") for line in lines[1:])
 
 
+def test_one_of_several_parts_goes_on_from_its_own_rows(meshes, tmp_path):
+  sources, recipe, part = find_sources(meshes), Recipe(None), Part(1, 3)
+  whole = prepare_part(sources, part, recipe, tmp_path / "d", {}, workers=1)
+  lines = part.path(tmp_path / "d").read_bytes().splitlines(keepends=True)
+  assert [row.name for row in whole] == [source.name for source in sources if part_of(source.name, 3) == 1]
+  for kept in range(1, len(lines) + 1):
+    part.path(tmp_path / "d").write_bytes(b"".join(lines[:kept]))
+    assert prepare_part(sources, part, recipe, tmp_path / "d", {}, workers=1) == whole
+    assert part.path(tmp_path / "d").read_bytes() == b"".join(lines)
+
+
 def test_a_shape_that_changed_is_prepared_again_and_its_last_row_counts(meshes, tmp_path):
   recipe = Recipe(None)
   prepare_part(find_sources(meshes), Part(0, 1), recipe, tmp_path / "d", {}, workers=1)

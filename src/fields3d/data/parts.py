@@ -188,7 +188,8 @@ def prepare_part(sources: Sequence[Source], part: Part, recipe: Recipe, root: pa
   shared = describe(names, {**settings, **_flat(dataclasses.asdict(recipe))})
   rows: dict[int, Row] = {}
   with PartFile(root, part, shared, len(own)) as file:
-    known = {place: file.known[index] for place, index in enumerate(own) if index in file.known}
+    known = {place: dataclasses.replace(file.known[index], index=place) for place, index in enumerate(own)
+             if index in file.known}
     for done in stream([sources[index] for index in own], recipe, root, workers, engine, known, timeout):
       if done is not known.get(done.index):
         file.add(dataclasses.replace(done, index=own[done.index]))

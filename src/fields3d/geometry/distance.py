@@ -22,8 +22,8 @@ about 0.02 of the surface, and the time of all (`python benchmarks/sdf_sign.py`,
   seconds                                  11.1     10.8      46.9           10.8                           42.9
 
 The table is of libigl's fast w with that sum. The fast w is within 0.012 of the exact one there. Only beside open
-sheets, where w is 1/2 on both sides, does that matter. Where solids overlap or nest, inside is their union. `geometry.repair` first brings the last row, and that of the turned
-faces, to 0.00.
+sheets, where w is 1/2 on both sides, does that matter. Where solids overlap or nest, inside is their union.
+`geometry.repair` first brings the last row, and that of the turned faces, to 0.00.
 """
 
 import dataclasses
