@@ -59,7 +59,7 @@ def settings(arg, points, steps, autoencoder):
 
 
 def paper(config):
-  """The paper's sizes and loss, for a pod: 2 x 256 shapes a step, a tenth of an epoch of 51,000 ShapeNet shapes."""
+  """The paper's sizes and loss, for a pod: 512 shapes a step, so that 100 steps are an epoch of some 50,000 shapes."""
   epoch = 100
   config.num_steps = 200 * epoch
   config.data.update(rows=512, points=2048, surface=2048, num_shapes=50_000)
