@@ -66,6 +66,7 @@ def test_order_neighbours_and_chunks_change_nothing(made):
   assert not np.allclose(ask(others, x)[2][0], values[0], atol=1e-4)
 
 
+@pytest.mark.slow
 def test_a_gradient_reaches_every_parameter_and_remat_changes_none(made):
   name, model, params, points, x, key = made
   gradient_of = lambda model: jax.jit(jax.value_and_grad(

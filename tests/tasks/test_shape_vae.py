@@ -108,6 +108,7 @@ def test_codes_are_interpolated_linearly_and_sampled_from_the_standard_normal(tr
   np.testing.assert_allclose(between, 0.75 * draws[0] + 0.25 * draws[1], rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_a_latent_set_fits_one_batch():
   local = {**SECTION["autoencoder"], "anchors": True, "around": 6}
   task, optimisers = make(autoencoder=local, kl=0.0), {"model": adam(3e-3)}
