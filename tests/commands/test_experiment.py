@@ -102,7 +102,7 @@ def test_a_group_that_is_not_trained_must_come_whole_from_another_run(tmp_path, 
   configs = pathlib.Path(__file__).parents[2] / "experiments" / "generative"
   codes, prior = (f"{configs / name}.py:runlocal" for name in ("deepsdf_codes", "code_prior"))
   prior = ["train", "--config", prior, "--workdir", str(tmp_path / "prior"), "--config.num_steps=1"]
-  assert main([*prior, "--config.init_from=None"]) == 2
+  assert main([*prior, "--config.init_from=None"]) == 2 and not (tmp_path / "prior").exists()
   assert "--config.init_from: is not set, and the task does not train field" in capsys.readouterr().err
   base = tmp_path / "base"
   assert main(["train", "--config", codes, "--workdir", str(base), "--config.num_steps=1", "--config.data.num_shapes=6"]) == 0

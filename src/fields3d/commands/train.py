@@ -87,6 +87,7 @@ def _train(args: argparse.Namespace, config: dict, workdir: pathlib.Path) -> int
   _use_compilation_cache()
   dataset = build_dataset(config)
   task, optimisers = build_task(config, dataset), build_optimisers(config)
+  _check_frozen(config, task)
   record = {"config": config, "source": args.config, "overrides": [f"{k}={v}" for k, v in args.overrides]}
   with contextlib.ExitStack() as stack:
     def claim():
@@ -97,6 +98,18 @@ def _train(args: argparse.Namespace, config: dict, workdir: pathlib.Path) -> int
     state = make_loop(config, workdir, dataset, task, optimisers, args.allow_nonfinite).run()
   _say(f"trained {int(state.step)} steps; the run is in {args.workdir}\nnext: fields3d evaluate {args.workdir}")
   return 0
+
+
+def _frozen(task) -> list[str]:
+  """The task's groups that no loss trains."""
+  import jax
+  return sorted(set(jax.eval_shape(task.init, jax.random.key(0))[0]) - set(task.losses))
+
+
+def _check_frozen(config: dict, task) -> None:
+  """Groups that are not trained must come from another run."""
+  if not config.get("init_from") and (frozen := _frozen(task)):
+    raise UsageFault("--config.init_from", f"is not set, and the task does not train {', '.join(frozen)}", "give the run that has it")
 
 
 def _say(line: str) -> None:
@@ -117,12 +130,7 @@ def make_loop(config: dict, workdir: pathlib.Path, dataset, task, optimisers, al
   log = RunLog(workdir, config["num_steps"])
 
   def transfer(params):
-    frozen = sorted(set(params) - set(task.losses))
-    if not config.get("init_from"):
-      if frozen:
-        raise UsageFault("--config.init_from", f"is not set, and the task does not train {', '.join(frozen)}",
-                         "give the run that has it")
-      return params
+    frozen = _frozen(task)
     params, rows = restore_partial(pathlib.Path(config["init_from"]), params)
     for row in rows:
       if row.verdict != "taken" and row.name.split("/")[0] in frozen:
@@ -132,7 +140,7 @@ def make_loop(config: dict, workdir: pathlib.Path, dataset, task, optimisers, al
     return params
 
   return Loop(task, dataset, optimisers, seed=config.get("seed", 0), num_steps=config["num_steps"], workdir=workdir,
-              log=log, settings=build_settings(config), transfer=transfer,
+              log=log, settings=build_settings(config), transfer=transfer if config.get("init_from") else None,
               allow_nonfinite=allow_nonfinite)
 
 

@@ -227,13 +227,13 @@ def _convert_plain(value: Any, hint: Any, path: str) -> Any:
 def parse_override(text: str, current: Any) -> Any:
   """The value that a flag's text means, given the value it replaces.
 
-  Strings stay strings, tuples may be written `a,b` or `(a, b)`; all else is a Python literal.
+  Strings stay strings, but `None` unsets one; tuples may be written `a,b` or `(a, b)`; all else is a Python literal.
 
-  >>> parse_override("1e-3", 0.1), parse_override("a,b", ("c",)), parse_override("64", 8)
-  (0.001, ('a', 'b'), 64)
+  >>> parse_override("1e-3", 0.1), parse_override("a,b", ("c",)), parse_override("64", 8), parse_override("None", "runs/a")
+  (0.001, ('a', 'b'), 64, None)
   """
   if isinstance(current, str):
-    return text
+    return None if text == "None" else text
   words = {"true": True, "false": False, "none": None, "nan": math.nan, "inf": math.inf, "-inf": -math.inf}
   if text.lower() in words:
     return words[text.lower()]
