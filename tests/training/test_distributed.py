@@ -15,6 +15,8 @@ from fields3d.training.distributed import settings
 from fields3d.training.logging import read_metrics
 from fields3d.training.manifest import steps
 
+STEPS = 40
+
 
 def run(tmp_path, name, count, devices=1, workdir=None, **more):
   """Trains to the end with `count` processes; returns the losses by step."""
@@ -27,7 +29,10 @@ def run(tmp_path, name, count, devices=1, workdir=None, **more):
 
 
 def drawn(workdir):
-  """{position: the rows of the global batch, in order}; a position that was drawn again must have been equal."""
+  """{step: the rows of its global batch, in order}; a step that was drawn again must have been equal.
+
+  What was drawn ahead of the last step is left out: how far depends on the threads' timing.
+  """
   made = {}
   for path in sorted(workdir.glob("answers*"), key=lambda path: int(path.name.removeprefix("answers"))):
     for said in (a for a in processes.answers_of(path) if "rows" in a):
@@ -38,14 +43,14 @@ def drawn(workdir):
     if len(shares) == count:  # a stopped run's processes need not have drawn equally far ahead
       whole.setdefault(position, set()).add(tuple(row for name in sorted(shares) for row in next(iter(shares[name]))))
   assert all(len(rows) == 1 for rows in whole.values()), "a batch depends on the number of processes"
-  return {position: next(iter(rows)) for position, rows in whole.items()}
+  return {position: next(iter(rows)) for position, rows in whole.items() if position < STEPS}
 
 
 def test_two_processes_give_the_losses_and_the_samples_of_one(tmp_path):
   one, two = run(tmp_path, "one", 1), run(tmp_path, "two", 2)
   np.testing.assert_allclose(two, one, rtol=1e-5)
-  assert len(one) == 40 and drawn(tmp_path / "one") == drawn(tmp_path / "two")
-  assert len((tmp_path / "two" / "metrics.jsonl").read_text().splitlines()) == 40  # one writer
+  assert len(one) == STEPS and drawn(tmp_path / "one") == drawn(tmp_path / "two")
+  assert len((tmp_path / "two" / "metrics.jsonl").read_text().splitlines()) == STEPS  # one writer
 
 
 @pytest.mark.slow
@@ -58,7 +63,7 @@ def test_four_processes_of_two_devices_give_the_losses_of_one(tmp_path):
 def test_four_then_two_then_four_processes_see_the_samples_of_one(tmp_path):
   whole = run(tmp_path, "whole", 1)
   workdir = tmp_path / "cut"
-  for part, (count, end) in enumerate([(4, 20), (2, 30), (4, 40)]):
+  for part, (count, end) in enumerate([(4, 20), (2, 30), (4, STEPS)]):
     losses = run(tmp_path, f"part{part}", count, workdir=workdir, steps=end)
   np.testing.assert_allclose(losses, whole, rtol=1e-5)
   assert drawn(workdir) == drawn(tmp_path / "whole")
