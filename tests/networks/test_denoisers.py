@@ -9,9 +9,8 @@ import pytest
 
 from fields3d.core.config import build
 from fields3d.core.errors import UsageFault
-from fields3d.core.numerics import Policy
 from fields3d.networks import DENOISERS
-from fields3d.networks.denoiser import DenoiserNetwork, attention, init_attention, waves
+from fields3d.networks.denoiser import DenoiserNetwork, waves
 
 SHAPES = {"residual_mlp": (6,), "set_transformer": (5, 3)}  # a row per entry of the table
 CLASSES, TOKEN_DIM, ROWS = 3, 4, 2
@@ -144,26 +143,6 @@ def test_a_permutation_of_the_set_permutes_the_answer_and_one_of_the_tokens_chan
   np.testing.assert_allclose(net.apply(params, x[:, order], c, label, tokens), base[:, order], rtol=1e-4, atol=1e-5)
   np.testing.assert_allclose(net.apply(params, x, c, label, tokens[:, ::-1]), base, rtol=1e-4, atol=1e-5)
   assert np.abs(base - base[:, order]).max() > 1e-2  # values near 1
-
-
-def test_attention_equals_a_loop_over_heads_queries_and_keys():
-  width, heads = 6, 2
-  params = shaken(jax.eval_shape(lambda key: init_attention(key, width), jax.random.key(0)))
-  draw = np.random.default_rng(1)
-  h, other = draw.standard_normal((2, 3, width)), draw.standard_normal((2, 4, width))
-  p = jax.tree.map(lambda a: np.asarray(a, np.float64), params)
-  expected = np.zeros((2, 3, width))
-  for b in range(2):
-    for i in range(3):
-      q = np.asarray(h[b, i], np.float64) @ p["q"]["w"] + p["q"]["b"]
-      mixed = np.zeros(width)
-      for part in (slice(0, 3), slice(3, 6)):
-        kv = [np.asarray(o, np.float64) @ p["kv"]["w"] + p["kv"]["b"] for o in other[b]]
-        scores = np.exp([q[part] @ one[:width][part] / np.sqrt(3) for one in kv])
-        mixed[part] = sum(s * one[width:][part] for s, one in zip(scores / scores.sum(), kv, strict=True))
-      expected[b, i] = mixed @ p["out"]["w"] + p["out"]["b"]
-  np.testing.assert_allclose(jax.jit(attention, static_argnums=(3, 4))(params, jnp.asarray(h, jnp.float32),
-                             jnp.asarray(other, jnp.float32), heads, Policy()), expected, rtol=1e-5, atol=1e-6)  # near 1
 
 
 def test_levels_a_thousandth_apart_look_different_and_a_unit_apart_unrelated():

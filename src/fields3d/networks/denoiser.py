@@ -1,4 +1,4 @@
-"""What a denoiser is to a task, and what every denoiser shares: conditions, adaptive normalisation, attention."""
+"""What a denoiser is to a task, and what every denoiser shares: conditions and adaptive normalisation."""
 
 import dataclasses
 from collections.abc import Callable
@@ -10,6 +10,7 @@ from jaxtyping import Array, Float
 
 from fields3d.core.errors import UsageFault
 from fields3d.core.numerics import Policy
+from fields3d.networks.attention import dense, layer_norm
 from fields3d.networks.mlp import init_linear, linear
 
 
@@ -61,9 +62,9 @@ def read_inputs(params: dict, x: Float[Array, "b m d"], c: Float[Array, "*b"], l
     raise UsageFault("denoiser", "self-conditioning is set in one of diffusion and network only", "set it in both")
   if tokens is not None and "tokens" not in params:
     raise UsageFault("denoiser", "tokens for a network without any", "make it with token_dim")
-  h = rowwise(params["x"], x, policy)
+  h = dense(params["x"], x, policy)
   if previous is not None:
-    h = h + rowwise(params["previous"], previous, policy)
+    h = h + dense(params["previous"], previous, policy)
   width, classes = h.shape[-1], params["label"].shape[0] - 1
   row = jnp.full(c.shape, classes) if label is None else jnp.where(label < 0, classes, label)
   e = jax.nn.silu(linear(params["level"], waves(c, width), policy)) + params["label"][row]
@@ -72,7 +73,7 @@ def read_inputs(params: dict, x: Float[Array, "b m d"], c: Float[Array, "*b"], l
     return h, e, None
   w = params["tokens"]["w"]
   tokens = jnp.zeros((x.shape[0], 1, w.shape[0])) if tokens is None else tokens
-  return h, e, rowwise(params["tokens"], tokens, policy)
+  return h, e, dense(params["tokens"], tokens, policy)
 
 
 def waves(c: Float[Array, "*b"], width: int) -> Float[Array, "b w"]:
@@ -88,41 +89,6 @@ def waves(c: Float[Array, "*b"], width: int) -> Float[Array, "b w"]:
   return jnp.pad(both, ((0, 0), (0, width % 2)))[:, :width]
 
 
-def rowwise(params: dict, x: Float[Array, "b m k"], policy: Policy) -> Float[Array, "b m w"]:
-  """`linear` on the last axis of any x."""
-  return linear(params, x.reshape(-1, x.shape[-1]), policy).reshape(*x.shape[:-1], -1)
-
-
-def normalised(h: Float[Array, "... w"]) -> Float[Array, "... w"]:
-  """h less its mean over the last axis, over its standard deviation; no parameters."""
-  h = h - jnp.mean(h, axis=-1, keepdims=True)
-  return h * jax.lax.rsqrt(jnp.mean(h * h, axis=-1, keepdims=True) + 1e-6)
-
-
 def adapted(h: Float[Array, "b m w"], scale: Float[Array, "b w"], shift: Float[Array, "b w"]) -> Float[Array, "b m w"]:
   """Adaptive layer norm. Source: DiT (Peebles & Xie 2023), section 3.2."""
-  return normalised(h) * (1 + scale[:, None, :]) + shift[:, None, :]
-
-
-def init_attention(key: jax.Array, width: int) -> dict:
-  """Queries of one set, keys and values of another, and the way back."""
-  keys = jax.random.split(key, 3)
-  return {"q": init_linear(keys[0], width, width), "kv": init_linear(keys[1], width, 2 * width),
-          "out": init_linear(keys[2], width, width)}
-
-
-def attention(params: dict, h: Float[Array, "b m w"], other: Float[Array, "b k w"], heads: int,
-              policy: Policy) -> Float[Array, "b m w"]:
-  """Each of h asks all of `other`; scores and their softmax are float32.
-
-  Source: Vaswani et al. 2017, equation 1.
-  """
-  def split(x):  # (b, n, w) -> (b, heads, n, w / heads)
-    return x.reshape(*x.shape[:2], heads, -1).transpose(0, 2, 1, 3)
-
-  dot = jax.vmap(jax.vmap(policy.dot))
-  q = split(rowwise(params["q"], h, policy))
-  k, v = (split(x) for x in jnp.split(rowwise(params["kv"], other, policy), 2, axis=-1))
-  share = jax.nn.softmax(dot(q, k.transpose(0, 1, 3, 2)) / np.sqrt(q.shape[-1]), axis=-1)
-  mixed = dot(share, v).transpose(0, 2, 1, 3)
-  return rowwise(params["out"], mixed.reshape(h.shape), policy)
+  return layer_norm(None, h) * (1 + scale[:, None, :]) + shift[:, None, :]

@@ -4,19 +4,9 @@ import jax
 import jax.numpy as jnp
 
 from fields3d.core.config import Count
-from fields3d.core.errors import UsageFault
 from fields3d.core.numerics import Compute, Policy
-from fields3d.networks.denoiser import (
-  DenoiserNetwork,
-  adapted,
-  attention,
-  init_attention,
-  init_inputs,
-  init_zero,
-  normalised,
-  read_inputs,
-  rowwise,
-)
+from fields3d.networks.attention import attention, check_heads, dense, init_attention, layer_norm
+from fields3d.networks.denoiser import DenoiserNetwork, adapted, init_inputs, init_zero, read_inputs
 from fields3d.networks.dropout import dropout as drop
 from fields3d.networks.mlp import DropRate, init_linear, linear
 
@@ -40,8 +30,7 @@ def residual_mlp(width: Count = 512, depth: Count = 6, heads: Count = 8, dropout
   >>> network.apply(params, jnp.ones((5, 3)), jnp.ones(5), None, None).shape
   (5, 3)
   """
-  if width % heads:
-    raise UsageFault("residual_mlp.heads", f"{heads} does not divide width = {width}", "choose a divisor")
+  check_heads(width, heads, "--config.task.prior.network")
   policy = Policy(compute)
 
   def init_block(key, crossed):
@@ -64,14 +53,14 @@ def residual_mlp(width: Count = 512, depth: Count = 6, heads: Count = 8, dropout
       layer, i = layer
       if tokens is not None:
         gate = linear(layer["gate"], e, policy)[:, None]
-        h = h + gate * attention(layer["cross"], normalised(h), tokens, heads, policy)
+        h = h + gate * attention(layer["cross"], layer_norm(None, h), tokens, heads, policy)
       scale, shift, gate = jnp.split(linear(layer["adapt"], e, policy), 3, axis=-1)
-      inner = jax.nn.silu(rowwise(layer["in"], adapted(h, scale, shift), policy))
+      inner = jax.nn.silu(dense(layer["in"], adapted(h, scale, shift), policy))
       if dropout and key is not None:
         inner = drop(jax.random.fold_in(key, i), inner, dropout)
-      return h + gate[:, None] * rowwise(layer["out"], inner, policy), None
+      return h + gate[:, None] * dense(layer["out"], inner, policy), None
 
     h, _ = jax.lax.scan(jax.checkpoint(block) if remat else block, h, (params["blocks"], jnp.arange(depth)))
-    return rowwise(params["out"], normalised(h), policy)[:, 0]
+    return dense(params["out"], layer_norm(None, h), policy)[:, 0]
 
   return DenoiserNetwork(init, apply)

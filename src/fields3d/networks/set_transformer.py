@@ -4,18 +4,9 @@ import jax
 import jax.numpy as jnp
 
 from fields3d.core.config import Count
-from fields3d.core.errors import UsageFault
 from fields3d.core.numerics import Compute, Policy
-from fields3d.networks.denoiser import (
-  DenoiserNetwork,
-  adapted,
-  attention,
-  init_attention,
-  init_inputs,
-  init_zero,
-  read_inputs,
-  rowwise,
-)
+from fields3d.networks.attention import attention, check_heads, dense, init_attention
+from fields3d.networks.denoiser import DenoiserNetwork, adapted, init_inputs, init_zero, read_inputs
 from fields3d.networks.dropout import dropout as drop
 from fields3d.networks.mlp import DropRate, init_linear, linear
 
@@ -41,8 +32,7 @@ def set_transformer(width: Count = 256, depth: Count = 6, heads: Count = 8, expa
   >>> network.apply(params, jnp.ones((5, 7, 3)), jnp.ones(5), None, None).shape
   (5, 7, 3)
   """
-  if width % heads:
-    raise UsageFault("set_transformer.heads", f"{heads} does not divide width = {width}", "choose a divisor")
+  check_heads(width, heads, "--config.task.prior.network")
   policy = Policy(compute)
 
   def init_block(key, crossed):
@@ -69,10 +59,10 @@ def set_transformer(width: Count = 256, depth: Count = 6, heads: Count = 8, expa
         return h + gate[:, None] * what(adapted(h, scale, shift))
 
       def mlp(h):
-        inner = jax.nn.gelu(rowwise(layer["in"], h, policy))
+        inner = jax.nn.gelu(dense(layer["in"], h, policy))
         if dropout and key is not None:
           inner = drop(jax.random.fold_in(key, i), inner, dropout)
-        return rowwise(layer["out"], inner, policy)
+        return dense(layer["out"], inner, policy)
 
       h = add(h, lambda h: attention(layer["self"], h, h, heads, policy))
       if tokens is not None:
@@ -81,6 +71,6 @@ def set_transformer(width: Count = 256, depth: Count = 6, heads: Count = 8, expa
 
     h, _ = jax.lax.scan(jax.checkpoint(block) if remat else block, h, (params["blocks"], jnp.arange(depth)))
     scale, shift = jnp.split(linear(params["last"], e, policy), 2, axis=-1)
-    return rowwise(params["out"], adapted(h, scale, shift), policy)
+    return dense(params["out"], adapted(h, scale, shift), policy)
 
   return DenoiserNetwork(init, apply)
