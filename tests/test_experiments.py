@@ -3,10 +3,13 @@
 import ast
 import json
 import pathlib
+import re
 
 import pytest
 
+from fields3d.commands.experiment import read_config
 from fields3d.commands.main import main
+from fields3d.core.errors import UsageFault
 
 ROOT = pathlib.Path(__file__).parents[1] / "experiments"
 CONFIGS = sorted(ROOT.rglob("*.py"))
@@ -33,3 +36,15 @@ def test_every_experiment_says_source_expectation_and_commands(config):
   text = ast.get_docstring(ast.parse(config.read_text()))
   assert text.index("Source:") < text.index("Expect:") < text.index("fields3d train --config")
   assert ":runlocal" in text
+
+
+@pytest.mark.parametrize("config", CONFIGS, ids=lambda path: path.stem)
+def test_the_variants_of_an_experiment_are_those_that_it_tells_of(config):
+  text = config.read_text()
+  names = ast.literal_eval(re.search(r"^VARIANTS = (.*)$", text, re.MULTILINE).group(1))
+  told = ast.get_docstring(ast.parse(text))
+  assert "runlocal" in names and all(read_config(f"{config}:{name}")["num_steps"] for name in names)
+  assert all(name in told for name in names)
+  assert {name for name in re.findall(r"\.py:(\w+)", told) if f"{config.name}:{name}" in told} <= set(names)
+  with pytest.raises(UsageFault, match="no such variant"):
+    read_config(f"{config}:papr")

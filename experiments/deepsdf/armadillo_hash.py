@@ -29,6 +29,7 @@ MESHES = {
     "koala": "koala/koala_low_resolution.obj",
     "bunny": "bunny/bunny_hr.obj",
 }
+VARIANTS = ("runlocal", "armadillo", "spot", "fish", "nefertiti", "koala", "bunny")
 
 
 def get_config(arg=None):

@@ -12,6 +12,8 @@ Often overridden: --config.data.families=chair,mug  --config.data.num_shapes=24 
 
 from ml_collections import ConfigDict
 
+VARIANTS = ("runlocal",)
+
 
 def get_config(arg=None):
   local = arg == "runlocal"

@@ -21,6 +21,7 @@ procedural chairs stand in for it, all else being equal but the sizes.
 from ml_collections import ConfigDict
 
 TRAIN_SHAPES, SHAPES_A_BATCH, EPOCHS = 3281, 64, 2001
+VARIANTS = ("runlocal",)
 
 
 def get_config(arg=None):

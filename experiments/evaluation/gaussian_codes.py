@@ -17,6 +17,8 @@ Often overridden: --config.data.families=chair,mug  --config.evals.draws.emd=exa
 
 from ml_collections import ConfigDict
 
+VARIANTS = ("runlocal",)
+
 
 def get_config(arg=None):
   local = arg == "runlocal"

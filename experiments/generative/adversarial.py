@@ -1,12 +1,13 @@
 """Chairs learned from pictures alone: a tri-plane generator against a discriminator, 64 x 64, on two cores.
 
-Procedural chairs are pictured from the upper half of a sphere. The discriminator compares 32 x 32 patches, at first whole
-pictures at half their size, later down to quarters at full size (GRAF); so a step costs a quarter of whole pictures, and
-samples are whole 64 x 64 pictures of a field all the same, without any network after the rendering. Which pictures show the
-same chair is never used; poses are.
+Procedural chairs are pictured from the upper half of a sphere. The field is rendered at 32 x 32, colours and features, and a
+small network makes 64 x 64 pictures of them; the discriminator sees both side by side (EG3D's dual discrimination). Depth
+and meshes are the field's alone. Which pictures show the same chair is never used; poses are.
 
-Source: GRAF (Schwarz et al. 2020) for patches; EG3D (Chan et al. 2022) for the generator, its density regularisation and the
-  discriminator that knows the pose. `:paper` has the scale of EG3D's settings for cars, with procedural chairs.
+Source: EG3D (Chan et al. 2022) for the generator, the network behind the rendering, density regularisation and a
+  discriminator that knows the pose. `:paper` has the scale of its settings for cars, with procedural chairs. `:patches` has
+  no network behind the rendering: 32 x 32 patches of a pure field, at first whole pictures at half their size, later down to
+  quarters at full size (GRAF, Schwarz et al. 2020).
 Expect: see "Adversarial radiance" in experiments/README.md.
 
   fields3d train --config experiments/generative/adversarial.py --workdir runs/adversarial
@@ -21,7 +22,8 @@ Often overridden: --config.task.penalty=wgan_gp --config.task.game=wgan --config
 
 from ml_collections import ConfigDict
 
-STEPS = {None: 4000, "paper": 780_000, "runlocal": 4}
+STEPS = {None: 8000, "patches": 4000, "paper": 780_000, "runlocal": 4}
+VARIANTS = ("runlocal", "paper")
 
 
 def get_config(arg=None):
@@ -37,16 +39,22 @@ def get_config(arg=None):
       views=choose(2, 16, 24), width=size, elevation=(0.0, 60.0),
       draws=dict(name="images", rows=choose(4, 8, 32), size=size), seed=0)
   config.task = dict(
-      name="adversarial_radiance", code_dim=choose(8, 64, 512), mapping_depth=2, size=size, patch=choose(8, 32, None),
-      patch_scale=dict(name="linear", start=1.0, end=0.5, begin=choose(1, 2000, 0), steps=choose(2, 1000, 1)),
-      samples=choose(4, 16, 96), game="non_saturating", penalty="r1", penalty_weight=choose(0.2, 0.2, 0.3),
-      penalty_every=choose(2, 16, 16), density_weight=choose(0.1, 0.1, 0.25), density_step=choose(0.01, 0.01, 0.004),
+      name="adversarial_radiance", code_dim=choose(8, 64, 512), mapping_depth=2, size=size,
+      upsample=dict(name="styled", width=choose(8, 32, 256), fine=choose(4, 16, 128)),
+      extent=(0.65, 0.9, 0.65), rays=0.625, samples=choose(4, 12, 96), mirror=True,
+      game="non_saturating", penalty="r1", penalty_weight=choose(0.1, 0.1, 0.3), penalty_every=choose(1, 1, 16),
+      density_weight=choose(0.1, 0.1, 0.25), density_step=choose(0.01, 0.01, 0.004), density_every=1, density_points=128,
       blur=dict(name="linear", start=10.0, end=0.0, steps=6250) if paper else 0.0,
       field=dict(name="style_planes", features=choose(4, 8, 32), size=choose(8, 32, 256), width=choose(8, 32, 128),
-                 convolutions=choose(1, 1, 2), hidden=choose(8, 16, 64)),
+                 convolutions=choose(1, 1, 2), hidden=choose(8, 16, 64), channels=choose(2, 8, 29)),
       discriminator=dict(name="convolutional", width=choose(8, 32, 64), widest=choose(16, 128, 512)))
+  if not paper:
+    config.task.penalty_rows = 2
+  if arg == "patches":
+    del config.task["upsample"]
+    config.task.update(patch=32, patch_scale=dict(name="linear", start=1.0, end=0.5, begin=2000, steps=1000), rays=1.0)
   adam = lambda rate, **more: dict(name="adam", learning_rate=rate, b1=0.0, b2=0.99, **more)
-  config.optim = dict(discriminator=adam(2e-3), generator=adam(2.5e-3, ema=choose(0.9, 0.999, 0.9978)))
+  config.optim = dict(discriminator=adam(2e-3), generator=adam(2.5e-3, ema=choose(0.9, 0.998, 0.9978)))
   config.evals = dict(pictures=dict(
       name="generated_views", split="test", num=choose(8, 512, 10_000), pictures=choose(2, 16, 32), pairs=choose(2, 64, 64)))
   config.train = dict(log_every=choose(2, 50, 100), checkpoint_every=choose(4, 500, 10_000), keep_every=choose(None, 1000, 50_000))

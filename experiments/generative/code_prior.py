@@ -1,7 +1,7 @@
 """A diffusion prior over the DeepSDF codes of deepsdf_codes.py: new chairs and tables, by class too.
 
 `:flow` is a normalising flow instead, of the same codes; the Gaussian that both are held against is the base run's own
-`sample`. Train the codes first. `:paper` is a transformer-sized prior over the codes of shapenet_chairs.py, for a pod.
+`sample`. Train the codes first. `:paper` is of the order of size of published priors, over deepsdf_codes.py:paper, for a pod.
 
 Source: latent diffusion (Rombach et al. 2022) on the codes of DeepSDF (Park et al. 2019), as Diffusion-SDF (Chou et al.
   2023) and HyperDiffusion (Erkoc et al. 2023) do; EDM (Karras et al. 2022): preconditioning, Heun's sampler.
@@ -19,23 +19,26 @@ Often overridden: --config.init_from=runs/other_codes  --config.task.prior.sampl
 import deepsdf_codes
 from ml_collections import ConfigDict
 
+VARIANTS = ("runlocal", "flow", "paper")
+
 
 def get_config(arg=None):
-  local = arg == "runlocal"
-  base = deepsdf_codes.get_config(arg if local else None)
-  steps = 20 if local else 6000
+  local, paper = arg == "runlocal", arg == "paper"
+  base = deepsdf_codes.get_config(None if arg == "flow" else arg)
+  steps = 20 if local else 500_000 if paper else 6000
   config = ConfigDict()
   config.seed = 0
   config.num_steps = steps
-  config.init_from = "runs/codes_local" if local else "runs/codes"
+  config.init_from = f"runs/codes{'_local' if local else '_paper' if paper else ''}"
   config.data = base.data
-  config.data.update(rows=8 if local else 128, points=0)
+  config.data.update(rows=8 if local else 1024 if paper else 128, points=0)
+  width, depth = (32, 2) if local else (2048, 12) if paper else (384, 5)
   config.task = dict(
       name="latent_prior", by_class=True, base=base.task, calibrate=10 if local else 100,
       prior=dict(name="flow", flow=dict(name="spline")) if arg == "flow" else dict(
           name="diffusion", sampler=dict(name="heun", steps=4 if local else 18),
           diffusion=dict(noise=dict(name="edm"), target="edm", sigma_data=1.0),
-          network=dict(name="residual_mlp", width=32 if local else 384, depth=2 if local else 5, dropout=0.1)))
+          network=dict(name="residual_mlp", width=width, depth=depth, dropout=0.1)))
   config.optim = dict(prior=dict(
       name="adam", learning_rate=dict(name="cosine", start=5e-4, end=5e-6, steps=steps), ema=0.9 if local else 0.999))
   config.evals = base.evals

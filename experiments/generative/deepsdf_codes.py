@@ -2,8 +2,7 @@
 
 Codes are disturbed by a little noise in training, so that near codes make like shapes. A third of the near samples lie as
 far off as 0.17 to 0.35: with the paper's two variances alone, the field puts stray pieces where other shapes have parts and
-this one has never been sampled. `:paper` is the auto-decoder of
-the paper on a class of ShapeNet, see deepsdf/shapenet_chairs.py.
+this one has never been sampled. `:paper` has the paper's network and batches on 50,000 shapes, for a pod.
 
 Source: Park et al. 2019, "DeepSDF", section 4, with a smaller network on Fourier features; noise on codes: Zadeh et al.
   2019, "Variational auto-decoder", with one fixed variance.
@@ -17,11 +16,11 @@ Often overridden: --config.data.families=chair  --config.data.num_shapes=500  --
 
 from ml_collections import ConfigDict
 
-LOCAL = "runlocal"
+VARIANTS = ("runlocal", "paper")
 
 
 def get_config(arg=None):
-  local = arg == LOCAL
+  local, paper = arg == "runlocal", arg == "paper"
   steps = 30 if local else 12_000
   config = ConfigDict()
   config.seed = 0
@@ -42,6 +41,21 @@ def get_config(arg=None):
   config.evals = evaluators(local)
   config.train = dict(log_every=10 if local else 100, checkpoint_every=10 if local else 2000)
   config.extract_resolution = 24 if local else 96
+  return scaled(config) if paper else config
+
+
+def scaled(config):
+  """The paper's sizes: 8 layers of 512, codes of 256 numbers, 64 shapes of 16,384 points a step; 640 epochs."""
+  config.num_steps = 500_000
+  config.data.update(num_shapes=50_000, num_test=1000, samples_per_shape=100_000, rows=64, points=16_384)
+  config.task.update(block=None, code_noise=0.0075)  # of 256 numbers, as long a step as of 64
+  config.task.field.update(width=512, depth=8, skip=4, code_dim=256)
+  halved = lambda rate: dict(name="staircase", value=rate, factor=0.5, every=125_000)
+  config.optim.field = dict(name="adam", learning_rate=halved(5e-4), learning_rates=dict(codes=halved(1e-3)), ema=0.9999)
+  config.evals.draws.update(resolution=256, points=2048)
+  config.evals.soundness.update(resolution=256, num=1000)
+  config.train.update(checkpoint_every=5000)
+  config.extract_resolution = 256
   return config
 
 

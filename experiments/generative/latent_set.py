@@ -24,6 +24,7 @@ import os
 from ml_collections import ConfigDict
 
 ROOT = os.environ.get("FIELDS3D_DATA", "../shared/data")
+VARIANTS = ("runlocal", "furniture", "paper")
 
 
 def data(arg, points):
@@ -65,6 +66,7 @@ def paper(config):
   config.data.update(rows=512, points=2048, surface=2048, num_shapes=50_000)
   config.task.autoencoder = dict(name="latent_set", latents=512, dim=8, width=512, heads=8, cross_heads=1, encoder_layers=0,
                                  decoder_layers=24, remat=True, compute="bfloat16")
+  del config.task.kl  # the schedule
   config.task.update(target="occupancy", kl=1e-3, surface_points=2048)
   config.optim.model = dict(name="adam", weight_decay=0.05, clip_norm=1.0, b2=0.95, learning_rate=dict(
       name="cosine", start=2e-4, end=1e-6, steps=195 * epoch, warmup=5 * epoch))

@@ -21,6 +21,8 @@ import deepsdf_codes
 import latent_set
 from ml_collections import ConfigDict
 
+VARIANTS = ("runlocal", "paper")
+
 
 def get_config(arg=None):
   local, paper = arg == "runlocal", arg == "paper"

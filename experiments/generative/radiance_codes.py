@@ -27,6 +27,7 @@ SMALL = dict(name="generated_planes", code_dim=8, features=4, coarsest=4, doubli
              channels=4)
 LARGE = dict(name="generated_planes", code_dim=256, features=32, coarsest=8, doublings=4, generator_width=256, width=128,
              depth=2, channels=4, compute="bfloat16")
+VARIANTS = ("runlocal", "film", "paper")
 
 
 def get_config(arg=None):

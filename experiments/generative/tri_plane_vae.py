@@ -19,6 +19,8 @@ Often overridden: --config.data.families=chair  --config.task.autoencoder.doubli
 
 from latent_set import paper, settings
 
+VARIANTS = ("runlocal", "furniture", "paper")
+
 
 def get_config(arg=None):
   small = arg == "runlocal"

@@ -13,6 +13,8 @@ Often overridden: --config.data.factor=8  --config.num_steps=200000
 
 import mic_nerf
 
+VARIANTS = ("runlocal",)
+
 
 def get_config(arg=None):
   config = mic_nerf.get_config(arg)

@@ -25,6 +25,7 @@ from ml_collections import ConfigDict
 
 ROOT = os.environ.get("FIELDS3D_DATA", "../shared/data")
 STEPS = {None: 26_000, "five_minutes": 5300, "runlocal": 10}
+VARIANTS = ("runlocal", "five_minutes")
 
 
 def get_config(arg=None):

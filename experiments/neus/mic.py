@@ -19,6 +19,7 @@ import os
 from ml_collections import ConfigDict
 
 ROOT = os.environ.get("FIELDS3D_DATA", "../shared/data")
+VARIANTS = ("runlocal",)
 
 
 def get_config(arg=None):

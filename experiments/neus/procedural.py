@@ -22,6 +22,7 @@ Often overridden: --config.data.family=mug  --config.data.index=3  --config.data
 from ml_collections import ConfigDict
 
 STEPS = {None: 1500, "first": 4000, "runlocal": 20}
+VARIANTS = ("runlocal", "first")
 
 
 def get_config(arg=None):

@@ -13,7 +13,7 @@ from ml_collections import ConfigDict
 
 from fields3d.core import strict_json
 from fields3d.core.config import Count, From, Index, build, check_arguments, override
-from fields3d.core.errors import BadData, Fault, MissingInput, UsageFault
+from fields3d.core.errors import BadData, Fault, MissingInput, UsageFault, nearest
 from fields3d.core.task import Task
 from fields3d.core.types import Dataset
 from fields3d.data import DATASETS
@@ -49,6 +49,8 @@ class Experiment:
 def read_config(spec: str) -> dict:
   """The nested dict that `FILE[:args]` describes: FILE is Python with `get_config(arg=None)`.
 
+  Where FILE says which args it knows (VARIANTS, a tuple of names), others are refused.
+
   Raises:
     MissingInput: no such file. UsageFault: not a config, or it fails.
   """
@@ -83,6 +85,9 @@ def _call_get_config(file: pathlib.Path, arg: str | None) -> Any:
     module_spec.loader.exec_module(module)
     if "get_config" not in vars(module):
       raise UsageFault(file, "has no get_config(arg=None)", "define it")
+    variants = vars(module).get("VARIANTS")
+    if None not in (arg, variants) and arg not in variants:
+      raise UsageFault(f"{file}:{arg}", "the config has no such variant", nearest(arg, variants))
     return module.get_config(arg) if arg is not None else module.get_config()
   finally:
     sys.path.pop(0)
