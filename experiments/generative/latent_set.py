@@ -78,10 +78,10 @@ def paper(config):
 def get_config(arg=None):
   small = arg == "runlocal"
   autoencoder = (
-      dict(name="latent_set", latents=8, dim=4, width=16, heads=2, cross_heads=2, encoder_layers=1, decoder_layers=1, factor=1,
-           anchors=True, around=4)
+      dict(name="anchored_set", latents=8, dim=4, cells=8, halvings=1, doublings=1, width=8, features=4, layers=1, hidden=8,
+           depth=1, levels=2)
       if small else
-      dict(name="latent_set", latents=64, dim=16, width=96, heads=4, cross_heads=4, encoder_layers=2, decoder_layers=4,
-           factor=2, levels=6, anchors=True, around=32))
-  config = settings(arg, points=32 if small else 2048, steps=4 if small else 3000, autoencoder=autoencoder)
+      dict(name="anchored_set", latents=128, dim=16, cells=64, halvings=2, doublings=2, width=32, features=16, layers=2, hidden=64,
+           depth=2, levels=4))
+  config = settings(arg, points=32 if small else 2048, steps=4 if small else 2000, autoencoder=autoencoder)
   return paper(config) if arg == "paper" else config

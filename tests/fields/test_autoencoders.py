@@ -10,6 +10,8 @@ from fields3d.core.errors import UsageFault
 from fields3d.fields import AUTOENCODERS
 
 ROWS = {
+    "anchored_set": dict(name="anchored_set", latents=6, dim=4, cells=8, halvings=1, doublings=1, width=8, features=6, layers=1,
+                         hidden=8, depth=2, levels=2),
     "latent_set": dict(name="latent_set", latents=6, dim=3, width=8, heads=2, cross_heads=1, encoder_layers=1,
                        decoder_layers=2, factor=2, levels=2),
     "tri_plane": dict(name="tri_plane", cells=8, halvings=1, doublings=1, dim=3, width=8, features=6, layers=1, hidden=8,

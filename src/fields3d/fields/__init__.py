@@ -4,6 +4,7 @@ Autoencoders of shapes: from points on a surface to a latent set, and from it to
 """
 
 from fields3d.core.config import Table
+from fields3d.fields.anchored_set import anchored_set
 from fields3d.fields.deepsdf import deepsdf
 from fields3d.fields.encoded import encoded
 from fields3d.fields.generated_planes import generated_planes
@@ -35,6 +36,7 @@ RADIANCE_FIELDS: Table = {
 }
 
 AUTOENCODERS: Table = {
+    "anchored_set": anchored_set,
     "latent_set": latent_set,
     "tri_plane": tri_plane,
 }
