@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from fields3d.core.config import Count, From
+from fields3d.core.config import Count, From, Index
 from fields3d.encodings import ENCODINGS
 from fields3d.encodings.encoding import Encoding
 from fields3d.encodings.plane_lookup import lookup_planes
@@ -22,16 +22,19 @@ class StyledField:
 
   init: (key, style_dim) -> params.
   make: (params, style (b, d)) -> what the points of each style share, a pytree of arrays (b, ...).
-  apply: (params, made, x (b, n, 3) in [-1, 1]^3) -> (density (b, n), in 1 / unit of length, colour (3, b, n) sRGB).
-    Channels stand first: on a CPU, points as the minor dimension of all that is as long as the points is several times faster.
+  apply: (params, made, x (b, n, 3) in [-1, 1]^3) -> (density (b, n), in 1 / unit of length, (3 + channels, b, n): colour, sRGB,
+    and then features of any size). Channels stand first: on a CPU, points as the minor dimension of all that is as long as
+    the points is several times faster.
+  channels: features beside the colour, for an upsampler.
   """
   init: Callable
   make: Callable
   apply: Callable
+  channels: int = 0
 
 
 def style_planes(features: Count = 8, size: Count = 32, width: Count = 32, convolutions: Count = 1,
-                 hidden: Count = 16) -> StyledField:
+                 hidden: Count = 16, channels: Index = 0) -> StyledField:
   """Three planes of `size` x `size` nodes from a network of modulated convolutions; their sum at a point; one hidden layer.
 
   Args:
@@ -50,7 +53,7 @@ def style_planes(features: Count = 8, size: Count = 32, width: Count = 32, convo
   def init(key, style_dim):
     network_key, hidden_key, out_key = jax.random.split(key, 3)
     return {"planes": network.init(network_key, style_dim), "hidden": init_dense(hidden_key, features, hidden),
-            "out": init_dense(out_key, hidden, 4)}
+            "out": init_dense(out_key, hidden, 4 + channels)}
 
   def make(params, style):
     return network.apply(params["planes"], style).reshape(len(style), size, size, 3, features)
@@ -59,14 +62,15 @@ def style_planes(features: Count = 8, size: Count = 32, width: Count = 32, convo
     h = lookup_planes(planes, x).reshape(-1, features).T
     return _values(dense_columns(params["out"], jax.nn.softplus(dense_columns(params["hidden"], h))), x.shape[:-1])
 
-  return StyledField(init, make, apply)
+  return StyledField(init, make, apply, channels)
 
 
-def style_layers(encoding: Annotated[Encoding, From(ENCODINGS)], width: Count = 32, depth: Count = 2) -> StyledField:
+def style_layers(encoding: Annotated[Encoding, From(ENCODINGS)], width: Count = 32, depth: Count = 2,
+                 channels: Index = 0) -> StyledField:
   """A network on encoded points, one encoding (Fourier, a hash grid) for all styles, whose layers the style scales and shifts.
 
   Args:
-    width, depth: of the hidden layers.
+    width, depth: of the hidden layers. channels: of features beside the colour.
 
   Source: pi-GAN (Chan et al. 2021), section 3.1, with a leaky rectifier in place of the sine.
 
@@ -80,7 +84,7 @@ def style_layers(encoding: Annotated[Encoding, From(ENCODINGS)], width: Count = 
     sizes = [3 + encoding.dim] + [width] * depth
     layers = {f"layer_{i}": init_dense(keys[2 * i], sizes[i], width) for i in range(depth)}
     styles = {f"style_{i}": init_dense(keys[2 * i + 1], style_dim, 2 * width) for i in range(depth)}
-    return {"encoding": encoding.init(encoding_key), **layers, **styles, "out": init_dense(out_key, width, 4)}
+    return {"encoding": encoding.init(encoding_key), **layers, **styles, "out": init_dense(out_key, width, 4 + channels)}
 
   def make(params, style):
     return jnp.stack([dense(params[f"style_{i}"], style).reshape(-1, 2, width) for i in range(depth)], axis=1)
@@ -94,9 +98,11 @@ def style_layers(encoding: Annotated[Encoding, From(ENCODINGS)], width: Count = 
       h = leaky((1 + scale) * h + shift).reshape(width, -1)
     return _values(dense_columns(params["out"], h), x.shape[:-1])
 
-  return StyledField(init, make, apply)
+  return StyledField(init, make, apply, channels)
 
 
-def _values(out: Float[Array, "4 n"], shape: tuple[int, ...]) -> tuple[Float[Array, "b p"], Float[Array, "3 b p"]]:
-  """Density 10 softplus(out - 3), thin fog to begin with, and colours that can reach 0 and 1 (mip-NeRF's sigmoid)."""
-  return 10 * jax.nn.softplus(out[0] - 3).reshape(shape), (jax.nn.sigmoid(out[1:]) * 1.002 - 0.001).reshape(3, *shape)
+def _values(out: Float[Array, "k n"], shape: tuple[int, ...]) -> tuple[Float[Array, "b p"], Float[Array, "c b p"]]:
+  """Density 10 softplus(out - 3), thin fog to begin with, colours that can reach 0 and 1 (mip-NeRF's sigmoid), features."""
+  color = jax.nn.sigmoid(out[1:4]) * 1.002 - 0.001
+  values = jnp.concatenate([color, out[4:]]) if len(out) > 4 else color
+  return 10 * jax.nn.softplus(out[0] - 3).reshape(shape), values.reshape(-1, *shape)

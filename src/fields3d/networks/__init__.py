@@ -5,6 +5,7 @@ from fields3d.networks.discriminator import discriminator
 from fields3d.networks.mlp import mlp
 from fields3d.networks.residual_mlp import residual_mlp
 from fields3d.networks.set_transformer import set_transformer
+from fields3d.networks.upsampler import upsampler
 
 NETWORKS: Table = {
     "mlp": mlp,
@@ -17,4 +18,8 @@ DENOISERS: Table = {
 
 DISCRIMINATORS: Table = {
     "convolutional": discriminator,
+}
+
+UPSAMPLERS: Table = {
+    "styled": upsampler,
 }

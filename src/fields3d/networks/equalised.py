@@ -56,9 +56,9 @@ def kernel_of(params: dict[str, jax.Array]) -> Float[Array, "k k c m"]:
   return params["w"] / np.float32(np.sqrt(np.prod(params["w"].shape[:3])))
 
 
-def convolve(x: Float[Array, "b h w c"], kernel: Float[Array, "k k c m"], stride: int = 1) -> Float[Array, "b h2 w2 m"]:
-  """Cross-correlation that keeps the size ("same"), or halves it with stride 2 and an even kernel."""
-  return jax.lax.conv_general_dilated(x, kernel, (stride, stride), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC"),
+def convolve(x: Float[Array, "b h w c"], kernel: Float[Array, "k k c m"]) -> Float[Array, "b h w m"]:
+  """Cross-correlation that keeps the size ("same")."""
+  return jax.lax.conv_general_dilated(x, kernel, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC"),
                                       precision=jax.lax.Precision.HIGHEST)
 
 

@@ -33,6 +33,23 @@ def modulated(x: Float[Array, "b h w c"], kernel: Float[Array, "k k c m"], style
   return out * jax.lax.rsqrt(square + 1e-8)[:, None, None]
 
 
+def init_styled(key: jax.Array, size: int, fan_in: int, fan_out: int, style_dim: int) -> dict:
+  """A convolution and the dense layer that makes its style, 1 for all channels on average."""
+  kernel_key, style_key = jax.random.split(key)
+  return {"conv": init_conv(kernel_key, size, fan_in, fan_out), "style": init_dense(style_key, style_dim, fan_in, 1.0)}
+
+
+def styled(params: dict, x: Float[Array, "b h w c"], style: Float[Array, "b d"],
+           demodulate: bool = True) -> Float[Array, "b h w m"]:
+  """`modulated` by a dense layer of the style, with a bias.
+
+  >>> styled(init_styled(jax.random.key(0), 3, 2, 4, 5), jnp.ones((1, 8, 8, 2)), jnp.ones((1, 5))).shape
+  (1, 8, 8, 4)
+  """
+  out = modulated(x, kernel_of(params["conv"]), dense(params["style"], style), demodulate)
+  return out + params["conv"]["b"][None, None, None]
+
+
 @dataclasses.dataclass(frozen=True)
 class PlaneNetwork:
   """From a style to pictures of features.
@@ -75,23 +92,15 @@ def plane_network(channels: int, size: Count = 32, width: Count = 32, convolutio
     start_key, out_key, own_key = jax.random.split(key, 3)
     params = {"start": jax.random.normal(start_key, (4, 4, wide(4)), jnp.float32)}
     for i, (name, _, fan_in, fan_out) in enumerate(layers()):
-      kernel_key, style_key = jax.random.split(jax.random.fold_in(own_key, i))
-      params[name] = {"conv": init_conv(kernel_key, 3, fan_in, fan_out), "style": init_dense(style_key, style_dim, fan_in, 1.0)}
-    kernel_key, style_key = jax.random.split(out_key)
-    last = wide(size)
-    return params | {f"planes_{size}": {"conv": init_conv(kernel_key, 1, last, channels),
-                                        "style": init_dense(style_key, style_dim, last, 1.0)}}
-
-  def layer(params, h, style, demodulate):
-    out = modulated(h, kernel_of(params["conv"]), dense(params["style"], style), demodulate)
-    return out + params["conv"]["b"][None, None, None]
+      params[name] = init_styled(jax.random.fold_in(own_key, i), 3, fan_in, fan_out, style_dim)
+    return params | {f"planes_{size}": init_styled(out_key, 1, wide(size), channels, style_dim)}
 
   def apply(params, style):
     h = jnp.broadcast_to(params["start"][None], (len(style), *params["start"].shape))
     for name, n, _, _ in layers():
       if h.shape[1] < n:
         h = jnp.repeat(jnp.repeat(h, 2, axis=1), 2, axis=2)
-      h = leaky(layer(params[name], h, style, True))
-    return layer(params[f"planes_{size}"], h, style, False)
+      h = leaky(styled(params[name], h, style))
+    return styled(params[f"planes_{size}"], h, style, demodulate=False)
 
   return PlaneNetwork(init, apply, size)

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
 from fields3d.core.numerics import norm
 
@@ -62,6 +62,22 @@ def cut_out(pictures: Float[Array, "b h w c"], patches: Patches, side: int) -> F
   return jnp.einsum("bih,bjw,bhwc->bijc", rows, columns, pictures, precision=jax.lax.Precision.HIGHEST)
 
 
+def mirrored(chosen: Bool[Array, " b"], rgb: Float[Array, "b h w 3"], alpha: Float[Array, "b h w"],
+             pose: Float[Array, "b 3 4"]) -> dict[str, jax.Array]:
+  """{"rgb", "alpha", "pose"} of pictures of which the chosen ones show their shape's mirror image, x being -x.
+
+  Exact: the mirrored camera sees the mirrored shape as the picture turned left to right.
+
+  >>> still = mirrored(jnp.array([False]), jnp.zeros((1, 2, 2, 3)), jnp.zeros((1, 2, 2)), jnp.ones((1, 3, 4)))
+  >>> bool(jnp.all(still["pose"] == 1))
+  True
+  """
+  sides = np.outer(np.float32([-1, 1, 1]), np.float32([-1, 1, 1, 1]))
+  flags = lambda x: chosen.reshape(-1, *(1,) * (x.ndim - 1))
+  return {"rgb": jnp.where(flags(rgb), rgb[:, :, ::-1], rgb), "alpha": jnp.where(flags(alpha), alpha[:, :, ::-1], alpha),
+          "pose": jnp.where(flags(pose), pose * sides[None], pose)}
+
+
 def patch_rays(pose: Float[Array, "b 3 4"], half_view: float, patches: Patches,
                side: int) -> tuple[Float[Array, "b n 3"], Float[Array, "b n 3"]]:
   """Origins and unit directions of the side^2 rays of each patch, row by row.
@@ -88,6 +104,20 @@ def within_ball(origins: Float[Array, "*b 3"], directions: Float[Array, "*b 3"],
   square = radius**2 - jnp.sum(origins * origins, axis=-1) + nearest**2
   half = jnp.sqrt(jnp.maximum(square, 1e-12)) * (square > 0)
   return jnp.maximum(nearest - half, 0), jnp.maximum(nearest + half, 0)
+
+
+def within_box(origins: Float[Array, "*b 3"], directions: Float[Array, "*b 3"],
+               half: Float[Array, " 3"]) -> tuple[Float[Array, "*b"], Float[Array, "*b"]]:
+  """Where rays enter and leave the box about 0 of these half sides, not before their origins; equal where they miss it.
+
+  >>> [float(t) for t in within_box(jnp.array([0.0, 0.0, 3.0]), jnp.array([0.0, 0.0, -1.0]), jnp.array([1.0, 1.0, 0.5]))]
+  [2.5, 3.5]
+  """
+  safe = jnp.where(jnp.abs(directions) < 1e-9, 1e-9, directions)
+  half = half.reshape((1,) * (origins.ndim - 1) + (3,))
+  a, b = (-half - origins) / safe, (half - origins) / safe
+  near = jnp.maximum(jnp.max(jnp.minimum(a, b), axis=-1), 0)
+  return near, jnp.maximum(jnp.min(jnp.maximum(a, b), axis=-1), near)
 
 
 def even_sections(near: Float[Array, "*b"], far: Float[Array, "*b"], num: int) -> Float[Array, "*b s"]:

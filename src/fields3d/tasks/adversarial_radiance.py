@@ -7,8 +7,9 @@ from typing import Annotated, Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
-from fields3d.core.config import Count, From, Given, NonNegative, Positive
+from fields3d.core.config import Count, From, Given, NonNegative, Positive, Range
 from fields3d.core.errors import UsageFault
 from fields3d.core.numerics import norm
 from fields3d.core.schedules import Rate, Schedule, as_schedule
@@ -26,18 +27,31 @@ from fields3d.losses.adversarial import (
   shifted,
   wgan_gp,
 )
-from fields3d.networks import DISCRIMINATORS
+from fields3d.networks import DISCRIMINATORS, UPSAMPLERS
 from fields3d.networks.discriminator import Discriminator
 from fields3d.networks.equalised import init_mapping, mapping
-from fields3d.rendering.patches import Patches, cut_out, even_sections, patch_rays, random_patches, whole, within_ball
+from fields3d.networks.upsampler import Upsampler, enlarged, reduced
+from fields3d.rendering.patches import (
+  Patches,
+  cut_out,
+  even_sections,
+  mirrored,
+  patch_rays,
+  random_patches,
+  whole,
+  within_ball,
+  within_box,
+)
 from fields3d.rendering.quadrature import absorption, mean_depth
 
 _SDF = 0.01 / math.log(100.0)  # of a factor e in density
 
 
 class Seen(NamedTuple):
-  """What b x n rays see: rgb (b, n, 3) premultiplied, opacity (b, n), depth (b, n), the expected t times opacity."""
+  """What b x n rays see: rgb (b, n, 3) and features (b, n, c) premultiplied, opacity (b, n), depth (b, n), the expected t
+  times opacity."""
   rgb: jax.Array
+  features: jax.Array
   opacity: jax.Array
   depth: jax.Array
 
@@ -45,8 +59,10 @@ class Seen(NamedTuple):
 def adversarial_radiance(
     field: Annotated[StyledField, From(STYLED_FIELDS)], discriminator: Annotated[Discriminator, From(DISCRIMINATORS)],
     info: Annotated[Mapping[str, Any], Given()], code_dim: Count = 64, mapping_depth: Count = 2, size: Count = 64,
-    patch: Count | None = None, patch_scale: Rate = 1.0, samples: Count = 24, game: Game = "non_saturating",
-    penalty: Penalty = "r1", penalty_weight: NonNegative = 1.0, penalty_every: Count = 8,
+    patch: Count | None = None, patch_scale: Rate = 1.0, upsample: Annotated[Upsampler | None, From(UPSAMPLERS)] = None,
+    extent: tuple[Positive, Positive, Positive] = (1.0, 1.0, 1.0), rays: Annotated[float, Range(gt=0, le=1)] = 1.0,
+    samples: Count = 24, mirror: bool = False, game: Game = "non_saturating", penalty: Penalty = "r1",
+    penalty_weight: NonNegative = 1.0, penalty_every: Count = 8, penalty_rows: Count | None = None,
     consistency_weight: NonNegative = 0.0, consistency_shift: Count = 2, density_weight: NonNegative = 0.0,
     density_every: Count = 4, density_step: Positive = 0.01, density_points: Count = 512, blur: Rate = 0.0,
     alpha: bool = True, condition: Literal["pose", "none"] = "pose", level: Positive = 10.0) -> Task:
@@ -62,10 +78,18 @@ def adversarial_radiance(
     size: pixels a side of a picture, in training and predictions.
     patch: pixels a side of the square patches that are compared; None for whole pictures. patch_scale: their least side as
       a share of the picture's, a schedule; a patch's own is uniform from there to 1 (GRAF; progressive where it falls).
-    samples: of a ray within the unit ball, at one random place of their sections in each picture; predictions take twice
-      as many, in their middles.
+    upsample: a network behind the rendering (EG3D): whole pictures of colours and features are rendered at the size over its
+      factor, and it makes the picture. The discriminator sees that picture and the rendered one, enlarged, side by side, so
+      that views of a shape stay of one shape. Depth, opacity, meshes and `render_code` are the field's alone.
+    extent: half sides of the box about 0 that holds all matter, within the unit ball: the field's coordinates.
+    rays: share of a picture's rays that are marched in training, those whose ways within the box are longest; the others see
+      nothing.
+    samples: of a ray within them, at one random place of their sections in each picture; predictions take twice as many, in
+      their middles. mirror: every second picture and its pose, at random, mirrored in x: for shapes whose mirror images are
+      as likely as they are.
     game, penalty: see `losses.adversarial`. penalty_weight: gamma of r1, lambda of wgan_gp; every `penalty_every` steps,
-      that much heavier.
+      that much heavier, at `penalty_rows` pictures, all by default. (On a CPU, few pictures at every step cost less: XLA runs
+      convolutions of some steps only twenty times as slowly.)
     consistency_weight: of scores not changing when pictures are shifted by up to `consistency_shift` pixels.
     density_weight: of the difference of densities `density_step` apart (EG3D), at `density_points` points of a shape.
     blur: standard deviation, in pixels, of a blur of all that the discriminator sees; a schedule (EG3D fades it out).
@@ -73,7 +97,8 @@ def adversarial_radiance(
     level: density of the surface, for "sdf".
 
   Raises:
-    UsageFault: the dataset has no camera of its own; a patch larger than the picture.
+    UsageFault: the dataset has no camera of its own; a patch larger than the picture, or with `upsample`; a size that its
+      factor does not divide.
 
   Source: GRAF (Schwarz et al. 2020); pi-GAN (Chan et al. 2021); EG3D (Chan et al. 2022), sections 4 and supplement 1.
   """
@@ -81,8 +106,12 @@ def adversarial_radiance(
     raise UsageFault("--config.data", "gives no pictures of shapes", 'use name="shape_views" with draws=dict(name="images")')
   if patch is not None and patch > size:
     raise UsageFault("--config.task.patch", f"{patch} pixels are more than the picture's {size}", "lower it")
+  if upsample and (patch or size % upsample.factor):
+    what = "has patches, which are not upsampled" if patch else f"is not divided by {upsample.factor}"
+    raise UsageFault(f"--config.task.{'patch' if patch else 'size'}", what, "set it to None" if patch else "give a multiple")
   made = _Adversarial(field, discriminator, info["camera"]["half_view"], code_dim, mapping_depth, size, patch or size,
-                      as_schedule(patch_scale) if patch else None, samples, game, penalty, penalty_weight, penalty_every,
+                      as_schedule(patch_scale) if patch else None, upsample, np.asarray(extent, np.float32), rays, samples, mirror,
+                      game, penalty, penalty_weight, penalty_every, penalty_rows,
                       consistency_weight, consistency_shift, density_weight, density_every, density_step, density_points,
                       as_schedule(blur), alpha, condition == "pose", level)
   predict = {"sample": made.sample, "interpolate": made.interpolate, "image": made.image, "render_code": made.render_code,
@@ -101,11 +130,16 @@ class _Adversarial:
   size: int
   side: int
   patch_scale: Schedule | None
+  upsample: Upsampler | None
+  extent: np.ndarray
+  rays: float
   samples: int
+  mirror: bool
   game: str
   penalty: str
   penalty_weight: float
   penalty_every: int
+  penalty_rows: int | None
   consistency_weight: float
   consistency_shift: int
   density_weight: float
@@ -121,16 +155,21 @@ class _Adversarial:
     mapping_key, field_key, critic_key = jax.random.split(key, 3)
     own = {"mapping": init_mapping(mapping_key, self.code_dim, self.mapping_depth),
            "field": self.field.init(field_key, self.code_dim)}
-    critic = self.network.init(critic_key, self.side, 3 + self.alpha, 15 if self.knows_pose else 0)
+    channels = 3 + self.alpha
+    if self.upsample:
+      own["upsampler"] = self.upsample.init(jax.random.fold_in(key, 3), self.code_dim, self.field.channels, channels)
+    critic = self.network.init(critic_key, self.side, (1 + bool(self.upsample)) * channels, 15 if self.knows_pose else 0)
     return {"discriminator": critic, "generator": own}, {}
 
   def discriminator_loss(self, params, extra, batch, key, step):
     del extra
     patch_key, fake_key, penalty_key, shift_key = jax.random.split(key, 4)
+    batch = self._turned(batch, key)
     patches = self._patches(patch_key, len(batch["pose"]), step)
     over_white = batch["rgb"] + (1 - batch["alpha"])[..., None]
     truth = jnp.concatenate([over_white, batch["alpha"][..., None]], axis=-1) if self.alpha else over_white
-    real = self._blurred(cut_out(truth, patches, self.side), step)
+    real = cut_out(truth, patches, self.side)
+    real = self._blurred(self._joined(real, reduced(real, self.upsample.factor)) if self.upsample else real, step)
     fake, seen_from = self._pictures(params["generator"], batch["pose"], fake_key, step)[:2]
     fake, known = jax.lax.stop_gradient(fake), self._condition(batch["pose"], patches)
     critic = lambda pictures: self.network.apply(params["discriminator"], pictures, known)
@@ -141,7 +180,10 @@ class _Adversarial:
                "score_gap": jnp.mean(on_real) - jnp.mean(on_fake), "spread_real": _spread(real), "spread_fake": _spread(fake)}
     total = game
     if self.penalty != "none" and self.penalty_weight:
-      measure = (lambda: r1(critic, real)) if self.penalty == "r1" else lambda: wgan_gp(critic, real, fake, penalty_key)
+      among = slice(self.penalty_rows)
+      own = lambda pictures: self.network.apply(params["discriminator"], pictures, None if known is None else known[among])
+      measure = ((lambda: r1(own, real[among])) if self.penalty == "r1" else
+                 lambda: wgan_gp(own, real[among], fake[among], penalty_key))
       scalars["penalty"] = lazily(measure, step, self.penalty_every)
       total += self.penalty_weight * scalars["penalty"]
     if self.consistency_weight:
@@ -153,6 +195,7 @@ class _Adversarial:
   def generator_loss(self, params, extra, batch, key, step):
     del extra
     fake_key, density_key = jax.random.split(key)
+    batch = self._turned(batch, key)
     fake, known, made = self._pictures(params["generator"], batch["pose"], fake_key, step)
     game = generator_loss(self.network.apply(params["discriminator"], fake, known), self.game)
     scalars = {"game": game, "coverage": jnp.mean(fake[..., 3]) if self.alpha else jnp.mean(fake)}
@@ -164,19 +207,55 @@ class _Adversarial:
   def _patches(self, key, num: int, step) -> Patches:
     return whole(num) if self.patch_scale is None else random_patches(key, num, self.patch_scale(step))
 
+  def _turned(self, batch, key):
+    if not self.mirror:
+      return batch
+    chosen = jax.random.bernoulli(jax.random.fold_in(key, 4), shape=(len(batch["pose"]),))
+    return batch | mirrored(chosen, batch["rgb"], batch["alpha"], batch["pose"])
+
+  def _joined(self, pictures, small):
+    """What the discriminator is shown of pictures that were upsampled, or that might have been."""
+    return jnp.concatenate([pictures, enlarged(small, self.upsample.factor)], axis=-1)
+
   def _pictures(self, own, pose, key, step):
-    """Pictures (b, side, side, 3 or 4) of new codes from the batch's poses in another order, what is known of each, and
-    what its points share."""
+    """Pictures (b, side, side, k) of new codes from the batch's poses in another order, what is known of each, and what its
+    points share. k: 3 or 4, or twice that where they are upsampled."""
     z_key, pose_key, patch_key, place_key = jax.random.split(key, 4)
     num = len(pose)
     pose = jax.random.permutation(pose_key, pose)
     patches = self._patches(patch_key, num, step)
     style = mapping(own["mapping"], jax.random.normal(z_key, (num, self.code_dim)))
     made = self.field.make(own["field"], style)
-    origins, d = patch_rays(pose, self.half_view, patches, self.side)
-    seen = self._march(own, made, origins, d, *within_ball(origins, d), self.samples, jax.random.uniform(place_key, (num, 1, 1)))
-    pictures = _over_white(seen, self.alpha).reshape(num, self.side, self.side, -1)
+    side = self.side // self.upsample.factor if self.upsample else self.side
+    origins, d = patch_rays(pose, self.half_view, patches, side)
+    seen = self._seen_by_some(own, made, origins, d, jax.random.uniform(place_key, (num, 1, 1)))
+    pictures = _over_white(seen, self.alpha).reshape(num, side, side, -1)
+    if self.upsample:
+      pictures = self._joined(self._upsampled(own, seen, pictures, style), pictures)
     return self._blurred(pictures, step), self._condition(pose, patches), made
+
+  def _upsampled(self, own, seen: Seen, pictures, style):
+    return self.upsample.apply(own["upsampler"], seen.features.reshape(*pictures.shape[:3], -1), pictures, style)
+
+  def _within(self, origins, d):
+    """Where rays enter and leave both the unit ball and the box."""
+    (near, far), (enter, leave) = within_ball(origins, d), within_box(origins, d, jnp.asarray(self.extent))
+    near = jnp.maximum(near, enter)
+    return near, jnp.maximum(jnp.minimum(far, leave), near)
+
+  def _seen_by_some(self, own, made, origins, d, place) -> Seen:
+    near, far = self._within(origins, d)
+    num = math.ceil(self.rays * near.shape[1])
+    if num == near.shape[1]:
+      return self._march(own, made, origins, d, near, far, self.samples, place)
+    chosen = jax.lax.top_k(far - near, num)[1]
+    take = lambda x: jnp.take_along_axis(x, chosen.reshape(*chosen.shape, *(1,) * (x.ndim - 2)), axis=1)
+    seen = self._march(own, made, take(origins), take(d), take(near), take(far), self.samples, place)
+    row = jnp.arange(len(chosen))[:, None]
+    return jax.tree.map(lambda x: jnp.zeros((*near.shape, *x.shape[2:]), x.dtype).at[row, chosen].set(x), seen)
+
+  def _values(self, own, made, x):
+    return self.field.apply(own["field"], made, x / self.extent[None, None])
 
   def _march(self, own, made, origins, d, near, far, samples: int, place) -> Seen:
     """place: where within its section a sample lies, in [0, 1], (b, 1, 1)."""
@@ -184,10 +263,10 @@ class _Adversarial:
     length = ends[..., 1:] - ends[..., :-1]
     t = ends[..., :-1] + place * length
     x = origins[:, :, None] + t[..., None] * d[:, :, None]
-    density, color = self.field.apply(own["field"], made, x.reshape(len(x), -1, 3))
+    density, values = self._values(own, made, x.reshape(len(x), -1, 3))
     weights, passed = absorption(density.reshape(t.shape) * length)
-    rgb = jnp.sum(weights[None] * color.reshape(3, *t.shape), axis=-1)
-    return Seen(jnp.moveaxis(rgb, 0, -1), 1 - passed, mean_depth(ends, weights))
+    seen = jnp.moveaxis(jnp.sum(weights[None] * values.reshape(-1, *t.shape), axis=-1), 0, -1)
+    return Seen(seen[..., :3], seen[..., 3:], 1 - passed, mean_depth(ends, weights))
 
   def _condition(self, pose, patches: Patches):
     if not self.knows_pose:
@@ -196,25 +275,26 @@ class _Adversarial:
 
   def _blurred(self, pictures, step):
     """Under a Gaussian of this step's standard deviation, cut off at a quarter of the picture; edges are repeated."""
-    reach = self.side // 4
+    side = pictures.shape[1]
+    reach = side // 4
     sigma = jnp.maximum(self.blur(step), 1e-3)
     offset = jnp.arange(-reach, reach + 1, dtype=jnp.float32)
     kernel = jax.nn.softmax(-0.5 * (offset / sigma) ** 2)
 
     def blurred():
       padded = jnp.pad(pictures, ((0, 0), (reach, reach), (reach, reach), (0, 0)), mode="edge")
-      rows = sum(kernel[i] * padded[:, i:i + self.side] for i in range(2 * reach + 1))
-      return sum(kernel[i] * rows[:, :, i:i + self.side] for i in range(2 * reach + 1))
+      rows = sum(kernel[i] * padded[:, i:i + side] for i in range(2 * reach + 1))
+      return sum(kernel[i] * rows[:, :, i:i + side] for i in range(2 * reach + 1))
 
     return jax.lax.cond(self.blur(step) > 0.05, blurred, lambda: pictures)
 
   def _roughness(self, own, made, key):
-    """Mean difference of densities a random step of length `density_step` (per axis, normal) apart, within the ball's cube."""
+    """Mean difference of densities a random step of length `density_step` (per axis, normal) apart, within the box."""
     place_key, step_key = jax.random.split(key)
     shape = (len(jax.tree.leaves(made)[0]), self.density_points, 3)
-    x = jax.random.uniform(place_key, shape, minval=-1.0, maxval=1.0)
+    x = self.extent[None, None] * jax.random.uniform(place_key, shape, minval=-1.0, maxval=1.0)
     near = x + self.density_step * jax.random.normal(step_key, shape)
-    density, _ = self.field.apply(own["field"], made, jnp.concatenate([x, near], axis=1))
+    density, _ = self._values(own, made, jnp.concatenate([x, near], axis=1))
     return jnp.mean(jnp.abs(density[:, :self.density_points] - density[:, self.density_points:]))
 
   def sample(self, params, extra, key, num):
@@ -227,34 +307,37 @@ class _Adversarial:
 
   def image(self, params, extra, z, pose):
     del extra
-    origins, d = patch_rays(pose[None], self.half_view, whole(1), self.size)
-    out = self._seen(params, z, origins, d, *within_ball(origins, d))
-    return {name: value.reshape(self.size, self.size, *value.shape[1:]) for name, value in out.items()}
+    own = params["generator"]
+    out = _one(self._seen(own, z, *patch_rays(pose[None], self.half_view, whole(1), self.size)))
+    out = {name: value.reshape(self.size, self.size, *value.shape[1:]) for name, value in out.items()}
+    if not self.upsample:
+      return out
+    side = self.size // self.upsample.factor
+    small = self._seen(own, z, *patch_rays(pose[None], self.half_view, whole(1), side))
+    pictures = _over_white(small, self.alpha).reshape(1, side, side, -1)
+    return out | {"rgb": jnp.clip(self._upsampled(own, small, pictures, z[None])[0, ..., :3], 0, 1)}
 
   def render_code(self, params, extra, z, rays):
     del extra
-    near, far = within_ball(rays.origins, rays.directions)
-    near = jnp.maximum(near, rays.near)
-    ends = near, jnp.maximum(jnp.minimum(far, rays.far), near)
-    return self._seen(params, z, rays.origins[None], rays.directions[None], *(t[None] for t in ends))
+    return _one(self._seen(params["generator"], z, rays.origins[None], rays.directions[None], rays.near[None], rays.far[None]))
 
-  def _seen(self, params, z, origins, d, near, far):
-    """Over white, of one code."""
-    own = params["generator"]
-    made = self.field.make(own["field"], z[None])
-    seen = self._march(own, made, origins, d, near, far, 2 * self.samples, 0.5)
-    rgb = _over_white(seen, False)
-    return {"rgb": rgb[0], "opacity": seen.opacity[0], "depth": seen.depth[0] / jnp.maximum(seen.opacity[0], 1e-6)}
+  def _seen(self, own, z, origins, d, near=0.0, far=math.inf) -> Seen:
+    """Of one code, with the samples of predictions."""
+    enter, leave = self._within(origins, d)
+    near = jnp.maximum(enter, near)
+    far = jnp.maximum(jnp.minimum(leave, far), near)
+    return self._march(own, self.field.make(own["field"], z[None]), origins, d, near, far, 2 * self.samples, 0.5)
 
   def _at(self, params, x, z):
     own = params["generator"]
-    density, color = self.field.apply(own["field"], self.field.make(own["field"], z[None]), x.reshape(1, -1, 3))
-    return density.reshape(x.shape[:-1]), color.reshape(3, -1).T.reshape(x.shape)
+    density, values = self._values(own, self.field.make(own["field"], z[None]), x.reshape(1, -1, 3))
+    return density.reshape(x.shape[:-1]), values[:3].reshape(3, -1).T.reshape(x.shape)
 
   def density(self, params, extra, x, z):
-    """0 outside the unit ball, which no ray asks for."""
+    """0 outside the unit ball and the box, which no ray asks for."""
     del extra
-    return jnp.where(norm(x) <= 1, self._at(params, x, z)[0], 0.0)
+    held = (norm(x) <= 1) & jnp.all(jnp.abs(x) <= self.extent.reshape((1,) * (x.ndim - 1) + (3,)), axis=-1)
+    return jnp.where(held, self._at(params, x, z)[0], 0.0)
 
   def sdf(self, params, extra, x, z):
     """No distance: 0.01 log(level / density) / log(100), within +-0.01; negative where the density is above the level."""
@@ -264,6 +347,12 @@ class _Adversarial:
   def color(self, params, extra, x, z):
     del extra
     return jnp.clip(self._at(params, x, z)[1], 0, 1)
+
+
+def _one(seen: Seen) -> dict[str, jax.Array]:
+  """Over white, of one code."""
+  depth = seen.depth[0] / jnp.maximum(seen.opacity[0], 1e-6)
+  return {"rgb": _over_white(seen, False)[0], "opacity": seen.opacity[0], "depth": depth}
 
 
 def _over_white(seen: Seen, alpha: bool):
