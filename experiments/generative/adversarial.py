@@ -42,7 +42,7 @@ def get_config(arg=None):
       name="adversarial_radiance", code_dim=choose(8, 64, 512), mapping_depth=2, size=size,
       upsample=dict(name="styled", width=choose(8, 32, 256), fine=choose(4, 16, 128)),
       extent=(0.65, 0.9, 0.65), rays=0.625, samples=choose(4, 12, 96), mirror=True,
-      game="non_saturating", penalty="r1", penalty_weight=choose(0.1, 0.1, 0.3), penalty_every=choose(1, 1, 16),
+      game="non_saturating", penalty="r1", penalty_weight=choose(0.2, 0.2, 0.3), penalty_every=choose(1, 1, 16),
       density_weight=choose(0.1, 0.1, 0.25), density_step=choose(0.01, 0.01, 0.004), density_every=1, density_points=128,
       blur=dict(name="linear", start=10.0, end=0.0, steps=6250) if paper else 0.0,
       field=dict(name="style_planes", features=choose(4, 8, 32), size=choose(8, 32, 256), width=choose(8, 32, 128),

@@ -35,12 +35,13 @@ class StyledField:
 
 def style_planes(features: Count = 8, size: Count = 32, width: Count = 32, convolutions: Count = 1,
                  hidden: Count = 16, channels: Index = 0) -> StyledField:
-  """Three planes of `size` x `size` nodes from a network of modulated convolutions; their sum at a point; one hidden layer.
+  """Three planes of `size` x `size` nodes from a network of modulated convolutions; their sum at a point; one hidden layer,
+  whose units the style scales and shifts: planes need say which part a point is of, and the style which colour.
 
   Args:
     features: of a plane. width, convolutions: of the network of planes. hidden: units between planes and values.
 
-  Source: EG3D (Chan et al. 2022), sections 4.1 and 4.2.
+  Source: EG3D (Chan et al. 2022), sections 4.1 and 4.2, and for the hidden layer pi-GAN (Chan et al. 2021).
 
   >>> field = style_planes(features=2, size=8, width=4, hidden=4)
   >>> params, style = field.init(jax.random.key(0), 3), jnp.ones((2, 3))
@@ -51,16 +52,18 @@ def style_planes(features: Count = 8, size: Count = 32, width: Count = 32, convo
   network = plane_network(3 * features, size, width, convolutions)
 
   def init(key, style_dim):
-    network_key, hidden_key, out_key = jax.random.split(key, 3)
+    network_key, hidden_key, out_key, style_key = jax.random.split(key, 4)
     return {"planes": network.init(network_key, style_dim), "hidden": init_dense(hidden_key, features, hidden),
-            "out": init_dense(out_key, hidden, 4 + channels)}
+            "style": init_dense(style_key, style_dim, 2 * hidden), "out": init_dense(out_key, hidden, 4 + channels)}
 
   def make(params, style):
-    return network.apply(params["planes"], style).reshape(len(style), size, size, 3, features)
+    planes = network.apply(params["planes"], style).reshape(len(style), size, size, 3, features)
+    return planes, dense(params["style"], style).reshape(-1, 2, hidden)
 
-  def apply(params, planes, x):
-    h = lookup_planes(planes, x).reshape(-1, features).T
-    return _values(dense_columns(params["out"], jax.nn.softplus(dense_columns(params["hidden"], h))), x.shape[:-1])
+  def apply(params, made, x):
+    planes, own = made
+    h = dense_columns(params["hidden"], lookup_planes(planes, x).reshape(-1, features).T)
+    return _values(dense_columns(params["out"], jax.nn.softplus(_scaled(h, own, x.shape[:-1]))), x.shape[:-1])
 
   return StyledField(init, make, apply, channels)
 
@@ -93,12 +96,16 @@ def style_layers(encoding: Annotated[Encoding, From(ENCODINGS)], width: Count = 
     h = jnp.concatenate([x, encoding.apply(params["encoding"], x)], axis=-1)
     h = h.reshape(-1, h.shape[-1]).T
     for i in range(depth):
-      scale, shift = made[:, i].transpose(1, 2, 0)[..., None]
-      h = dense_columns(params[f"layer_{i}"], h).reshape(width, *x.shape[:-1])
-      h = leaky((1 + scale) * h + shift).reshape(width, -1)
+      h = leaky(_scaled(dense_columns(params[f"layer_{i}"], h), made[:, i], x.shape[:-1]))
     return _values(dense_columns(params["out"], h), x.shape[:-1])
 
   return StyledField(init, make, apply, channels)
+
+
+def _scaled(h: Float[Array, "k n"], own: Float[Array, "b 2 k"], shape: tuple[int, ...]) -> Float[Array, "k n"]:
+  """Units scaled by 1 plus, and shifted by, what the style of each row of points says."""
+  scale, shift = own.transpose(1, 2, 0)[..., None]
+  return ((1 + scale) * h.reshape(-1, *shape) + shift).reshape(len(h), -1)
 
 
 def _values(out: Float[Array, "k n"], shape: tuple[int, ...]) -> tuple[Float[Array, "b p"], Float[Array, "c b p"]]:

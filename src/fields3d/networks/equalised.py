@@ -62,6 +62,26 @@ def convolve(x: Float[Array, "b h w c"], kernel: Float[Array, "k k c m"]) -> Flo
                                       precision=jax.lax.Precision.HIGHEST)
 
 
+def enlarged(pictures: Float[Array, "b h w c"], factor: int) -> Float[Array, "b h2 w2 c"]:
+  """Bilinear, pixels being areas, edges repeated; the mean is kept but for the edges.
+
+  >>> enlarged(jnp.array([0.0, 4.0]).reshape(1, 1, 2, 1), 2)[0, 0].ravel().tolist()
+  [0.0, 1.0, 3.0, 4.0]
+  """
+  b, h, w, c = pictures.shape
+  return jax.image.resize(pictures, (b, factor * h, factor * w, c), "bilinear", precision=jax.lax.Precision.HIGHEST)
+
+
+def reduced(pictures: Float[Array, "b h w c"], factor: int) -> Float[Array, "b h2 w2 c"]:
+  """Means of squares of `factor` x `factor` pixels.
+
+  >>> reduced(jnp.arange(4.0).reshape(1, 2, 2, 1), 2).ravel().tolist()
+  [1.5]
+  """
+  b, h, w, c = pictures.shape
+  return jnp.mean(pictures.reshape(b, h // factor, factor, w // factor, factor, c), axis=(2, 4))
+
+
 def unit_rows(x: Float[Array, "n d"]) -> Float[Array, "n d"]:
   """Rows scaled to mean square 1.
 

@@ -9,7 +9,7 @@ from jaxtyping import Array, Float
 
 from fields3d.core.config import Count
 from fields3d.core.errors import UsageFault
-from fields3d.networks.equalised import convolve, dense, init_conv, init_dense, kernel_of, leaky
+from fields3d.networks.equalised import convolve, dense, enlarged, init_conv, init_dense, kernel_of, leaky
 
 
 def modulated(x: Float[Array, "b h w c"], kernel: Float[Array, "k k c m"], style: Float[Array, "b c"],
@@ -62,7 +62,7 @@ class PlaneNetwork:
 
 
 def plane_network(channels: int, size: Count = 32, width: Count = 32, convolutions: Count = 1) -> PlaneNetwork:
-  """A learned 4 x 4 constant, doubled (nearest) and convolved up to `size`; every convolution is scaled by the style.
+  """A learned 4 x 4 constant, doubled (bilinear) and convolved up to `size`; every convolution is scaled by the style.
 
   Parameters are named by the resolution they work at, so that a larger network takes a smaller one's (`init_from`).
 
@@ -99,7 +99,7 @@ def plane_network(channels: int, size: Count = 32, width: Count = 32, convolutio
     h = jnp.broadcast_to(params["start"][None], (len(style), *params["start"].shape))
     for name, n, _, _ in layers():
       if h.shape[1] < n:
-        h = jnp.repeat(jnp.repeat(h, 2, axis=1), 2, axis=2)
+        h = enlarged(h, 2)
       h = leaky(styled(params[name], h, style))
     return styled(params[f"planes_{size}"], h, style, demodulate=False)
 

@@ -29,8 +29,8 @@ from fields3d.losses.adversarial import (
 )
 from fields3d.networks import DISCRIMINATORS, UPSAMPLERS
 from fields3d.networks.discriminator import Discriminator
-from fields3d.networks.equalised import init_mapping, mapping
-from fields3d.networks.upsampler import Upsampler, enlarged, reduced
+from fields3d.networks.equalised import enlarged, init_mapping, mapping, reduced
+from fields3d.networks.upsampler import Upsampler
 from fields3d.rendering.patches import (
   Patches,
   cut_out,
@@ -235,7 +235,8 @@ class _Adversarial:
     return self._blurred(pictures, step), self._condition(pose, patches), made
 
   def _upsampled(self, own, seen: Seen, pictures, style):
-    return self.upsample.apply(own["upsampler"], seen.features.reshape(*pictures.shape[:3], -1), pictures, style)
+    features, opacity = (x.reshape(*pictures.shape[:3], -1) for x in (seen.features, seen.opacity))
+    return self.upsample.apply(own["upsampler"], features, pictures, opacity, style)
 
   def _within(self, origins, d):
     """Where rays enter and leave both the unit ball and the box."""
