@@ -1,9 +1,10 @@
 """Shapes as sets of latent vectors: a variational autoencoder of chairs and tables, judged on ones it has never seen.
 
-Points on a surface are read into 64 vectors of 16 numbers by cross-attention, and any point's signed distance is read out of
-them again. The vectors know where they belong (anchors), which the variant :paper has to learn: 512 vectors of 8 numbers,
-occupancy. What `evaluate` measures is the
-autoencoder alone: points on an unseen surface, its code, the surface of the code.
+Points on a surface are gathered on three planes, which are squeezed to 16 x 16 cells and read off at 256 places on the surface:
+a set of 256 vectors of 16 numbers, the first three of which say where a vector belongs. The decoder writes them onto planes
+again. It is the paper's set between tri_plane_vae.py's planes, since the paper's network learns slowly; that one is :paper, 512
+vectors of 8 numbers, written and read by attention alone, occupancy. What `evaluate` measures is the autoencoder alone:
+points on an unseen surface, its code, the surface of the code.
 
 Source: Zhang et al. 2023, "3DShape2VecSet", sections 5 to 7 and the authors' code: in :paper width 512, 8 heads, 24 blocks in the
   decoder, one head in cross-attention, 2,048 points, 1,024 + 1,024 queries, KL 1e-3, cross-entropy of volume points + 0.1 of
@@ -81,7 +82,7 @@ def get_config(arg=None):
       dict(name="anchored_set", latents=8, dim=4, cells=8, halvings=1, doublings=1, width=8, features=4, layers=1, hidden=8,
            depth=1, levels=2)
       if small else
-      dict(name="anchored_set", latents=128, dim=16, cells=64, halvings=2, doublings=2, width=32, features=16, layers=2, hidden=64,
+      dict(name="anchored_set", latents=256, dim=16, cells=64, halvings=2, doublings=2, width=32, features=16, layers=2, hidden=64,
            depth=2, levels=4))
   config = settings(arg, points=32 if small else 2048, steps=4 if small else 2000, autoencoder=autoencoder)
   return paper(config) if arg == "paper" else config

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from fields3d.encodings.plane_lookup import lookup_planes
-from fields3d.encodings.plane_scatter import cell_offsets, other_planes, scatter_to_planes
+from fields3d.encodings.plane_scatter import at_planes, cell_centres, cell_offsets, other_planes, scatter_to_planes
 from fields3d.encodings.planes import PLANES
 
 CELLS = 4
@@ -42,6 +42,19 @@ def test_the_order_of_the_points_does_not_matter(cloud):
   features, x = cloud
   np.testing.assert_allclose(scatter_to_planes(features[:, order], x[:, order], CELLS), scatter_to_planes(features, x, CELLS),
                              rtol=1e-5, atol=1e-6)
+
+
+def test_a_point_alone_in_its_cells_finds_there_what_it_wrote():
+  x = jnp.asarray([[[-0.9, -0.4, 0.1], [0.1, 0.6, -0.9], [0.9, 0.1, 0.6]], [[0.4, 0.4, 0.4], [-0.4, -0.9, 0.9], [0.9, 0.9, -0.1]]])
+  features = np.random.default_rng(0).normal(size=(2, 3, 5)).astype(np.float32)
+  found = at_planes(scatter_to_planes(features, x, CELLS), x)
+  np.testing.assert_allclose(found, np.broadcast_to(features[:, None], (2, 3, 3, 5)), rtol=1e-6)
+
+
+def test_centres_lie_in_the_middle_of_the_cells_that_points_project_into(cloud):
+  _, x = cloud
+  slow = (np.clip(np.floor((x.astype(np.float64) + 1) / 2 * CELLS), 0, CELLS - 1) + 0.5) * 2 / CELLS - 1
+  np.testing.assert_allclose(cell_centres(jnp.asarray(x), CELLS), slow, atol=1e-6)  # of values below 1
 
 
 def test_scatter_and_look_up_agree_on_which_axis_is_which():

@@ -17,9 +17,7 @@ ROWS = {
     "tri_plane": dict(name="tri_plane", cells=8, halvings=1, doublings=1, dim=3, width=8, features=6, layers=1, hidden=8,
                       depth=2, levels=2),
 }
-EVERY = {**ROWS, "learned": dict(ROWS["latent_set"], queries="learned"),
-         "anchors": dict(ROWS["latent_set"], dim=4, anchors=True),
-         "around": dict(ROWS["latent_set"], dim=4, anchors=True, around=5)}
+EVERY = {**ROWS, "learned": dict(ROWS["latent_set"], queries="learned")}
 
 
 def make(name, **changes):
@@ -68,6 +66,31 @@ def test_order_neighbours_and_chunks_change_nothing(made):
   assert not np.allclose(ask(others, x)[2][0], values[0], atol=1e-4)
 
 
+@pytest.mark.parametrize("name", ["latent_set", "anchored_set"])
+def test_the_order_of_a_sets_vectors_changes_no_value(name):
+  model, rng = make(name), np.random.default_rng(2)
+  params = jax.jit(model.init)(jax.random.key(0))
+  z, x = (rng.uniform(-0.9, 0.9, (2, *shape)).astype(np.float32) for shape in (model.shape, (8, 3)))
+  decode = jax.jit(lambda z: model.decode(params, z, x))
+  close(decode(z[:, rng.permutation(6)]), decode(z))
+  assert not np.allclose(decode(z[::-1]), decode(z), atol=1e-4)
+
+
+def test_vectors_stand_in_cells_that_the_cloud_passes_and_need_not_stand_exactly():
+  model, rng = make("anchored_set"), np.random.default_rng(3)
+  points, x = (rng.uniform(-0.9, 0.9, (1, n, 3)).astype(np.float32) for n in (20, 8))
+  params = jax.jit(model.init)(jax.random.key(0))
+  mean, log_variance = jax.jit(model.encode)(params, points)
+  centres = {tuple(c) for c in np.round((np.floor((points[0] + 1) * 2) + 0.5) / 2 - 1, 4).tolist()}  # cells of 1/2
+  assert {tuple(c) for c in np.round(mean[0, :, :3], 4).tolist()} <= centres
+  assert float(jnp.max(log_variance[..., :3])) <= -8  # a tenth of a cell at the most
+  moved = mean + np.pad(rng.uniform(-0.2, 0.2, (1, 6, 3)).astype(np.float32), ((0, 0), (0, 0), (0, 1)))
+  decode = jax.jit(lambda z: model.decode(params, z, x))
+  close(decode(moved), decode(mean))
+  far = mean + np.pad(np.full((1, 6, 3), 0.5, np.float32), ((0, 0), (0, 0), (0, 1)))
+  assert not np.allclose(decode(far), decode(mean), atol=1e-4)
+
+
 @pytest.mark.slow
 def test_a_gradient_reaches_every_parameter_and_remat_changes_none(made):
   name, model, params, points, x, key = made
@@ -95,15 +118,16 @@ def test_bfloat16_stays_near_float32(made):
     ("latent_set", dict(heads=3), "3 heads do not divide a width of 8"),
     ("latent_set", dict(cross_heads=5), "5 heads do not divide"),
     ("tri_plane", dict(cells=6, halvings=2), "6 cannot be halved 2 times"),
-    ("latent_set", dict(queries="learned", anchors=True), "anchors want"),
-    ("latent_set", dict(around=3), "wants anchors"),
+    ("anchored_set", dict(cells=6, halvings=2), "6 cannot be halved 2 times"),
+    ("anchored_set", dict(dim=2), "at least 3"),
     ("latent_set", dict(queries="fps"), "points")])
 def test_impossible_autoencoders_are_refused(name, changes, says):
   with pytest.raises(UsageFault, match=says):
     make(name, **changes)
 
 
-def test_fewer_points_than_latents_are_refused_by_name():
-  model = make("latent_set", latents=21)
+@pytest.mark.parametrize("name", ["latent_set", "anchored_set"])
+def test_fewer_points_than_latents_are_refused_by_name(name):
+  model = make(name, latents=21)
   with pytest.raises(UsageFault, match="a surface has 20"):
     jax.eval_shape(lambda key: model.encode(model.init(key), jnp.zeros((1, 20, 3))), jax.random.key(0))

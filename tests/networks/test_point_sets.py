@@ -3,7 +3,7 @@
 import jax.numpy as jnp
 import numpy as np
 
-from fields3d.networks.point_sets import farthest_points, neighbours
+from fields3d.networks.point_sets import farthest_points
 
 
 def slow(x, num):
@@ -33,12 +33,3 @@ def test_all_points_are_picked_once_when_all_are_asked_for():
   x = np.random.default_rng(2).normal(size=(2, 12, 3)).astype(np.float32)
   for row in farthest_points(jnp.asarray(x), 12).tolist():
     assert sorted(row) == list(range(12))
-
-
-def test_neighbours_are_the_nearest_in_their_order():
-  rng = np.random.default_rng(3)
-  centres, x = rng.normal(size=(2, 5, 3)).astype(np.float32), rng.normal(size=(2, 40, 3)).astype(np.float32)
-  found = np.asarray(neighbours(jnp.asarray(centres), jnp.asarray(x), 7))
-  for row in range(2):
-    for centre, picked in zip(centres[row].astype(np.float64), found[row], strict=True):
-      assert picked.tolist() == sorted(range(40), key=lambda i: np.linalg.norm(x[row, i] - centre))[:7]

@@ -2,7 +2,7 @@
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 from fields3d.encodings.interpolation import unit_box
 from fields3d.encodings.planes import PLANES
@@ -21,10 +21,7 @@ def scatter_to_planes(features: Float[Array, "r p f"], x: Float[Array, "r p 3"],
   [[0.0, 1.0], [0.0, 1.0]]
   """
   r, p, f = features.shape
-  cell = jnp.clip(jnp.floor(unit_box(x) * cells).astype(jnp.int32), 0, cells - 1).reshape(3, r, p)
-  row = jnp.arange(r, dtype=jnp.int32)[:, None]
-  index = jnp.stack([((3 * row + i) * cells + cell[b]) * cells + cell[a] for i, (a, b) in enumerate(PLANES)])
-  index, num = index.ravel(), 3 * r * cells * cells
+  index, num = _index(x, cells).ravel(), 3 * r * cells * cells
   repeated = jnp.broadcast_to(features[None], (3, r, p, f)).reshape(-1, f)
   total = jax.ops.segment_sum(repeated, index, num)
   count = jax.ops.segment_sum(jnp.ones(index.shape, features.dtype), index, num)
@@ -64,3 +61,31 @@ def cell_offsets(x: Float[Array, "r p 3"], cells: int) -> Float[Array, "r p 3"]:
   """
   u = unit_box(x) * cells
   return (2 * (u - jnp.clip(jnp.floor(u), 0, cells - 1)) - 1).T.reshape(x.shape)
+
+
+def at_planes(planes: Float[Array, "r 3 n n f"], x: Float[Array, "r p 3"]) -> Float[Array, "r 3 p f"]:
+  """What each plane holds in the cell that each point of [-1, 1]^3 projects into: `scatter_to_planes` read backwards.
+
+  >>> at_planes(jnp.arange(12.0).reshape(1, 3, 2, 2, 1), jnp.asarray([[[0.5, -0.5, 0.5]]]))[0, :, 0, 0].tolist()
+  [1.0, 7.0, 10.0]
+  """
+  r, _, n, _, f = planes.shape
+  found = planes.reshape(-1, f).at[_index(x, n)].get(mode="promise_in_bounds")
+  return found.transpose(1, 0, 2, 3)
+
+
+def cell_centres(x: Float[Array, "r p 3"], cells: int) -> Float[Array, "r p 3"]:
+  """The centre of the cell of [-1, 1]^3, `cells` along each axis, that each point lies in.
+
+  >>> cell_centres(jnp.asarray([[[-1.0, 0.1, 1.0]]]), 2).tolist()
+  [[[-0.5, 0.5, 0.5]]]
+  """
+  return x - cell_offsets(x, cells) / cells
+
+
+def _index(x: Float[Array, "r p 3"], cells: int) -> Int[Array, "3 r p"]:
+  """Where each point's cell stands among those of (r, 3, cells, cells), for each plane."""
+  r, p, _ = x.shape
+  cell = jnp.clip(jnp.floor(unit_box(x) * cells).astype(jnp.int32), 0, cells - 1).reshape(3, r, p)
+  row = jnp.arange(r, dtype=jnp.int32)[:, None]
+  return jnp.stack([((3 * row + i) * cells + cell[b]) * cells + cell[a] for i, (a, b) in enumerate(PLANES)])

@@ -1,4 +1,4 @@
-"""Anchored sets: a surface as vectors that stand on it, read off three planes of features and written onto three others."""
+"""Anchored sets: a surface as vectors that stand in the cells it passes, read off three planes and written onto three others."""
 
 import dataclasses
 from typing import Annotated
@@ -7,34 +7,29 @@ import jax
 import jax.numpy as jnp
 
 from fields3d.core.config import Count, Index, Range
-from fields3d.core.errors import UsageFault
-from fields3d.core.numerics import Compute, Policy
+from fields3d.core.numerics import Compute
 from fields3d.encodings.fourier import fourier
-from fields3d.encodings.plane_lookup import lookup_planes
-from fields3d.encodings.plane_scatter import cell_offsets, scatter_to_planes
-from fields3d.fields.autoencoder import LOG_VARIANCE, ShapeAutoencoder, init_code
+from fields3d.encodings.plane_scatter import at_planes, cell_centres, scatter_to_planes
+from fields3d.fields.autoencoder import LOG_VARIANCE, START, ShapeAutoencoder, init_code, standing
 from fields3d.fields.plane_stacks import PlaneStacks, halved, plane_stacks
-from fields3d.networks.attention import dense, init_norm, layer_norm
-from fields3d.networks.mlp import init_linear, mlp
-from fields3d.networks.network import Network
-from fields3d.networks.point_sets import farthest_points
-
-_WHERE = "--config.task.autoencoder"
+from fields3d.networks.attention import dense
+from fields3d.networks.mlp import init_linear
 
 
-def anchored_set(latents: Count = 128, dim: Annotated[int, Range(ge=3)] = 16, cells: Count = 64, halvings: Index = 2,
+def anchored_set(latents: Count = 256, dim: Annotated[int, Range(gt=3)] = 16, cells: Count = 64, halvings: Index = 2,
                  doublings: Index = 2, width: Count = 32, features: Count = 16, layers: Count = 2, hidden: Count = 64,
                  depth: Count = 2, levels: Count = 4, remat: bool = False, compute: Compute = "float32") -> ShapeAutoencoder:
   """Points -> features on three planes -> vectors at some of the points -> latent planes -> finer planes -> values.
 
-  A latent is a set (latents, dim): places that cover the cloud, taken by farthest point sampling, are the start of each
-  vector's first three entries (the encoder may move them), and what the squeezed planes say there is the rest. The decoder writes
-  each vector onto the cells of three planes that it is seen against, and goes on as `tri_plane` does. Neither side depends
-  on the order of the vectors.
+  A latent is a set (latents, dim). A vector's first three entries are the centre of a cell of the latent planes, in the three
+  of them, that a point of the cloud lies in; those points are taken by farthest point sampling. The others are what the
+  squeezed planes hold there. The decoder takes the mean of all vectors that it sees against a cell, and goes on as
+  `tri_plane` does. Reading and writing are so aligned: no network has to learn how far from a cell a vector stands. The order
+  of the vectors does not matter, and entries that are off by less than half a cell are as good as exact.
 
   Args:
-    cells, halvings, doublings, width, features, layers, hidden, depth, levels, remat: as in `tri_plane`; the vectors are
-      read off and written onto planes of cells / 2^halvings cells.
+    cells, halvings, doublings, width, features, layers, hidden, depth, levels, remat: as in `tri_plane`; latent planes have
+      cells / 2^halvings cells.
 
   Raises:
     UsageFault: cells that cannot be halved so often; at encoding, fewer points than latents.
@@ -49,7 +44,7 @@ def anchored_set(latents: Count = 128, dim: Annotated[int, Range(ge=3)] = 16, ce
   """
   stacks = plane_stacks(fourier(levels, include_input=True), width, features, halvings, doublings, layers, hidden, depth,
                         remat, compute)
-  made = _AnchoredSet(latents, dim, cells, halved(cells, halvings), stacks, mlp(2 * width, 1, activation="gelu", compute=compute))
+  made = _AnchoredSet(latents, dim, cells, halved(cells, halvings), stacks)
   return ShapeAutoencoder(made.init, made.encode, made.expand, made.query, (latents, dim))
 
 
@@ -61,44 +56,36 @@ class _AnchoredSet:
   cells: int
   small: int
   stacks: PlaneStacks
-  write: Network
 
   def init(self, key):
-    down, read, place, out, write, own, up = jax.random.split(key, 7)
-    width, inner, seen = self.stacks.width, 2 * self.stacks.width, self.stacks.encoding.dim
-    encoder = {**self.stacks.init_squeeze(down), "read": _init_planes(read, width, inner), "norm": init_norm(inner),
-               "at": init_linear(place, seen, inner), "out": init_code(out, inner, self.dim)}
-    decoder = {**self.stacks.init_unfold(up, self.small), "write": self.write.init(write, self.dim + seen + 3, inner),
-               "own": _init_planes(own, inner, width)}
-    return {"encoder": encoder, "decoder": decoder}
+    down, out, first, up = jax.random.split(key, 4)
+    width, dim = self.stacks.width, self.dim - 3
+    return {"encoder": {**self.stacks.init_squeeze(down), "out": _three(out, lambda key: init_code(key, width, dim))},
+            "decoder": {**self.stacks.init_unfold(up, self.small), "in": _three(first, lambda key: init_linear(key, dim + 1, width))}}
 
   def encode(self, params, points):
-    own, policy = params["encoder"], self.stacks.policy
-    if points.shape[1] < self.latents:
-      raise UsageFault(f"{_WHERE}.latents", f"{self.latents} latents want as many points, a surface has {points.shape[1]}",
-                       "raise --config.data.surface, or lower it")
-    at = jnp.take_along_axis(points, farthest_points(points, self.latents)[..., None], axis=1)
-    planes = _each_plane(own["read"], self.stacks.squeeze(own, points, self.cells), policy)
-    x = layer_norm(own["norm"], lookup_planes(planes.transpose(0, 2, 3, 1, 4), at))
-    x = jax.nn.gelu(x + dense(own["at"], self.stacks.encoding.apply({}, at), policy))
-    mean, log_variance = jnp.split(dense(own["out"], x, policy), 2, axis=-1)
-    return mean + jnp.pad(at, ((0, 0), (0, 0), (0, self.dim - 3))), jnp.clip(log_variance, *LOG_VARIANCE)
+    own = params["encoder"]
+    at = cell_centres(standing(points, self.latents), self.small)
+    said = _each_plane(own["out"], self.stacks.squeeze(own, points, self.cells), self.stacks.policy)
+    mean, log_variance = jnp.split(jnp.mean(at_planes(said, at), axis=1), 2, axis=-1)
+    log_variance = jnp.concatenate([jnp.full_like(at, START), jnp.clip(log_variance, *LOG_VARIANCE)], axis=-1)
+    return jnp.concatenate([at, mean], axis=-1), log_variance
 
   def expand(self, params, z):
     own, at = params["decoder"], z[..., :3]
-    seen = jnp.concatenate([z, self.stacks.encoding.apply({}, at), cell_offsets(at, self.small)], axis=-1)
-    planes = scatter_to_planes(self.write.apply(own["write"], seen), at, self.small)
-    return self.stacks.unfold(own, _each_plane(own["own"], planes, self.stacks.policy))
+    held = jnp.concatenate([z[..., 3:], jnp.ones_like(z[..., :1])], axis=-1)
+    planes = scatter_to_planes(held, at, self.small)
+    return self.stacks.unfold(own, _each_plane(own["in"], planes, self.stacks.policy))
 
   def query(self, params, expanded, x):
     return self.stacks.ask(params["decoder"], expanded, x)
 
 
-def _init_planes(key: jax.Array, fan_in: int, fan_out: int) -> dict:
+def _three(key: jax.Array, init) -> dict:
   """A linear layer for each of the three planes."""
-  return jax.vmap(lambda key: init_linear(key, fan_in, fan_out))(jax.random.split(key, 3))
+  return jax.vmap(init)(jax.random.split(key, 3))
 
 
-def _each_plane(params: dict, planes: jax.Array, policy: Policy) -> jax.Array:
+def _each_plane(params: dict, planes: jax.Array, policy) -> jax.Array:
   """Planes (r, 3, n, n, w), each through its own linear layer."""
   return jax.vmap(lambda layer, plane: dense(layer, plane, policy), (0, 1), 1)(params, planes)

@@ -4,9 +4,13 @@ import dataclasses
 from collections.abc import Callable
 
 import jax
+import jax.numpy as jnp
 
+from fields3d.core.errors import UsageFault
 from fields3d.networks.mlp import init_linear
+from fields3d.networks.point_sets import farthest_points
 
+WHERE = "--config.task.autoencoder"
 LOG_VARIANCE = (-20.0, 10.0)  # bounds of an encoder's log variance, so that no exponential overflows
 START = -8.0  # what it starts from: codes that are hardly disturbed, so that the decoder learns from the first step on
 
@@ -42,3 +46,18 @@ def init_code(key: jax.Array, width: int, dim: int) -> dict[str, jax.Array]:
   """
   layer = init_linear(key, width, 2 * dim)
   return {**layer, "b": layer["b"].at[dim:].add(START)}
+
+
+def standing(points: jax.Array, latents: int) -> jax.Array:
+  """The points (r, latents, 3) of each cloud (r, n, 3) that a set starts from: they cover it evenly.
+
+  Raises:
+    UsageFault: fewer points than latents.
+
+  >>> standing(jnp.asarray([[[0.0, 0, 0], [5, 0, 0], [1, 0, 0]]]), 2)[0, :, 0].tolist()
+  [5.0, 0.0]
+  """
+  if points.shape[1] < latents:
+    raise UsageFault(f"{WHERE}.latents", f"{latents} latents want as many points, a surface has {points.shape[1]}",
+                     "raise --config.data.surface, or lower it")
+  return jnp.take_along_axis(points, farthest_points(points, latents)[..., None], axis=1)

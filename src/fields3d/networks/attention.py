@@ -73,15 +73,14 @@ def attention(params: dict, x: Float[Array, "*b n w"], context: Float[Array, "*b
   return dense(params["out"], mixed(q, k, v, heads, policy), policy)
 
 
-def mixed(q: Float[Array, "*b n w"], k: Float[Array, "*b m w"], v: Float[Array, "*b m v"], heads: int, policy: Policy,
-          bias: Float[Array, "*b h n m"] | None = None) -> Float[Array, "*b n v"]:
-  """The values' means by softmax(q k / sqrt(w / heads) + bias), head by head; heads divide both widths."""
+def mixed(q: Float[Array, "*b n w"], k: Float[Array, "*b m w"], v: Float[Array, "*b m v"], heads: int,
+          policy: Policy) -> Float[Array, "*b n v"]:
+  """The values' means by softmax(q k / sqrt(w / heads)), head by head; heads divide both widths."""
   *batch, n, width = q.shape
   rows = math.prod(batch)
   split = lambda h: h.reshape(rows, h.shape[-2], heads, h.shape[-1] // heads)
   logits = _product("rnhd,rmhd->rhnm", split(q * (width // heads) ** -0.5), split(k), policy)
-  weights = jax.nn.softmax(logits if bias is None else logits + bias.reshape(logits.shape), axis=-1)
-  return _product("rhnm,rmhd->rnhd", weights, split(v), policy).reshape(*batch, n, v.shape[-1])
+  return _product("rhnm,rmhd->rnhd", jax.nn.softmax(logits, axis=-1), split(v), policy).reshape(*batch, n, v.shape[-1])
 
 
 def _product(equation: str, a: jax.Array, b: jax.Array, policy: Policy) -> jax.Array:

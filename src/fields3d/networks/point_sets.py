@@ -1,4 +1,4 @@
-"""Subsets of point clouds: some that cover them evenly, and what lies around each of those."""
+"""Subsets of point clouds that cover them evenly."""
 
 import jax
 import jax.numpy as jnp
@@ -31,14 +31,3 @@ def farthest_points(x: Float[Array, "r n 3"], num: int) -> Int[Array, "r num"]:
 
   start = (jnp.full(x.shape[:2], jnp.inf, x.dtype), first)
   return jax.lax.scan(pick, start, None, length=num)[1].T
-
-
-def neighbours(centres: Float[Array, "r m 3"], x: Float[Array, "r n 3"], num: int) -> Int[Array, "r m num"]:
-  """The `num` points nearest to each centre, nearest first. Without gradient.
-
-  >>> neighbours(jnp.zeros((1, 1, 3)), jnp.asarray([[[3.0, 0, 0], [1, 0, 0], [2, 0, 0]]]), 2).tolist()
-  [[[1, 2]]]
-  """
-  centres, x = jax.lax.stop_gradient((jnp.asarray(centres), jnp.asarray(x)))
-  square = jnp.sum((centres[:, :, None, :] - x[:, None, :, :]) ** 2, axis=-1)
-  return jax.lax.top_k(-square, num)[1]
