@@ -119,7 +119,7 @@ def test_bfloat16_stays_near_float32(made):
     ("latent_set", dict(cross_heads=5), "5 heads do not divide"),
     ("tri_plane", dict(cells=6, halvings=2), "6 cannot be halved 2 times"),
     ("anchored_set", dict(cells=6, halvings=2), "6 cannot be halved 2 times"),
-    ("anchored_set", dict(dim=2), "at least 3"),
+    ("anchored_set", dict(dim=3), "above 3"),
     ("latent_set", dict(queries="fps"), "points")])
 def test_impossible_autoencoders_are_refused(name, changes, says):
   with pytest.raises(UsageFault, match=says):
