@@ -181,6 +181,10 @@ def test_noise_on_codes_moves_the_loss_by_its_second_order_alone(batch):
     losses[noise] = np.asarray(jax.jit(jax.vmap(loss))(jax.random.split(jax.random.key(1), 64)))
   assert losses[1e-2].std() > 0 and np.ptp(losses[0.0]) == 0
   np.testing.assert_allclose(losses[2e-2].std(), 2 * losses[1e-2].std(), rtol=0.3)  # of 64 draws
+  growing = make(code_noise=dict(name="linear", start=0.0, end=1e-2, steps=10))
+  at = lambda step: float(growing.losses["field"](*growing.init(jax.random.key(0)), batch, jax.random.key(2), jnp.int32(step))[0])
+  np.testing.assert_allclose(at(0), losses[0.0][0], rtol=1e-6)
+  assert at(0) != at(10)
 
 
 @pytest.mark.parametrize("changes, says", [

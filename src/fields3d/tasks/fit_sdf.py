@@ -8,9 +8,9 @@ from typing import Annotated, Any, Literal
 import jax
 import jax.numpy as jnp
 
-from fields3d.core.config import Count, From, Given, NonNegative, Positive
+from fields3d.core.config import Count, From, Given, Positive
 from fields3d.core.errors import UsageFault, nearest
-from fields3d.core.schedules import Curriculum, Schedule, as_schedule, at
+from fields3d.core.schedules import Curriculum, Rate, Schedule, as_schedule, at
 from fields3d.core.task import Task
 from fields3d.fields import FIELDS
 from fields3d.fields.field import NeuralField
@@ -28,7 +28,7 @@ def fit_sdf(field: Annotated[NeuralField, From(FIELDS)], info: Annotated[Mapping
             curriculum: Curriculum = CURRICULUM, distance: Literal[tuple(DISTANCES)] = "clamped_l1",
             clamp: Positive = 0.1, relative_floor: Positive = 0.01, color_within: Positive = 0.05,
             gradient_points: Count = 1024, block: Count | None = None, code_std: Positive = 1.0,
-            code_bound: Positive | None = 1.0, code_noise: NonNegative = 0.0,
+            code_bound: Positive | None = 1.0, code_noise: Rate = 0.0,
             reconstruct: Annotated[Reconstruction, From({"adam": Reconstruction})] = types.MappingProxyType({}),
             ) -> Task:
   """Fits a field, and a code for each shape, to samples of signed distances.
@@ -53,8 +53,8 @@ def fit_sdf(field: Annotated[NeuralField, From(FIELDS)], info: Annotated[Mapping
       then stay in its cache.
     code_std: codes start from N(0, code_std^2 / code_dim).
     code_bound: greatest length of a code; None for no bound.
-    code_noise: standard deviation of the normal noise on every entry of a code in training: neighbours in the space of
-      codes become alike, which a prior over the codes wants (a variational auto-decoder with one fixed variance).
+    code_noise: standard deviation of the normal noise on every entry of a code in training, a schedule: neighbours in the
+      space of codes become alike, which a prior over the codes wants (a variational auto-decoder with one given variance).
     reconstruct: see `Reconstruction`.
 
   Raises:
@@ -73,7 +73,8 @@ def fit_sdf(field: Annotated[NeuralField, From(FIELDS)], info: Annotated[Mapping
   settings = reconstruct if isinstance(reconstruct, Reconstruction) else Reconstruction(**reconstruct)
   scale = clamp if distance == "clamped_l1" else relative_floor
   fit = _FitSdf(field, info["num_shapes"], schedules, lambda predicted, sdf: DISTANCES[distance](predicted, sdf, scale),
-                color_within, gradient_points, block, code_std, code_bound, code_noise, settings)
+                color_within, gradient_points, block, code_std, code_bound, as_schedule(code_noise) if code_noise else None,
+                settings)
   return Task(fit.init, {"field": fit.loss}, fit.predict(), fit.refresh)
 
 
@@ -89,7 +90,7 @@ class _FitSdf:
   block: int | None
   code_std: float
   code_bound: float | None
-  code_noise: float
+  code_noise: Schedule | None
   reconstruction: Reconstruction
 
   def init(self, key):
@@ -114,7 +115,7 @@ class _FitSdf:
     z = clean = within(stored, self.code_bound)
     data_key, gradient_key, *noise_key = jax.random.split(key, 3 if self.code_noise else 2)
     if self.code_noise:
-      z = clean + self.code_noise * jax.random.normal(noise_key[0], z.shape)
+      z = clean + self.code_noise(step) * jax.random.normal(noise_key[0], z.shape)
     total, scalars = self._data(own["decoder"], z, batch, level, weights, data_key)
     terms = {"code": code_norm(clean)} if "code" in weights else {}
     if {"eikonal", "normal"} & set(weights):
