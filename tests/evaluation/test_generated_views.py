@@ -56,7 +56,15 @@ def test_wrong_colours_keep_brightness_and_white_and_turn_hues_by_half():
   training = np.array([[[[255, 255, 255], [200, 100, 100], [90, 90, 90]]]], np.uint8)
   made = baselines(training, 0)
   assert made["wrong colours"].tolist() == [[[[255, 255, 255], [67, 167, 167], [90, 90, 90]]]]
+  assert made["one view in wrong colours"].tolist() == made["wrong colours"].tolist()
   assert made["mean picture"].tolist() == training.tolist() and made["noise"].shape == training.shape
+
+
+def test_one_view_in_wrong_colours_is_one_of_the_set_again_and_again():
+  made = baselines(np.random.default_rng(0).integers(0, 256, (5, 4, 4, 3), np.uint8), 3)
+  one, turned_set = made["one view in wrong colours"], made["wrong colours"]
+  assert one.shape == turned_set.shape and all((x == one[0]).all() for x in one)
+  assert any((x == one[0]).all() for x in turned_set)
 
 
 def dataset(radius):
@@ -78,12 +86,15 @@ def test_draws_like_the_held_out_pictures_beat_every_baseline(tmp_path, monkeypa
   features = lambda w, x: jnp.mean(jnp.float32(x).reshape(len(x), 2, SIDE // 2, 2, SIDE // 2, 3), axis=(2, 4)).reshape(len(x), -1)
   monkeypatch.setattr(module, "choose_network", lambda *a: Network("FD", "KID", 12, "blocks", "blocks", {}, features))
   radius = lambda number: 0.4 + 0.05 * number
-  predict = {"sample": lambda key, num: jnp.arange(num), "image": lambda z, pose: picture(pose, False, radius(int(z) % 6))}
+  predict = {"sample": lambda key, num: jnp.arange(num), "image": lambda z, pose: picture(pose, False, 0.01 + radius(int(z) % 6))}
   out = tmp_path / "eval" / "3" / "pictures"
   out.mkdir(parents=True)
   found = generated_views(num=12, pairs=2, pictures=3)(EvaluationInput(predict, dataset(radius), out, 3))
   value = {m.name: m.value for m in found.metrics}
   assert value["FD/of the best baseline"] < 0.2 and value["seen_through"] < 0.01
+  for reading, wrong in (("", "wrong colours"), (", of one view", "one view in wrong colours")):
+    best = min(value[f"FD/{name}"] for name in ("noise", "mean picture", wrong))
+    assert value[f"FD/of the best baseline{reading}"] == value["FD"] / best > 0
   assert value["FD"] < value["FD/wrong colours"] < value["FD/noise"] and value["FD"] < value["FD/mean picture"]
   assert next(m.floor for m in found.metrics if m.name == "FD") == value["FD/training pictures"]
   assert all((out / file).is_file() for row in found.rows for file in row.files.values())

@@ -13,11 +13,13 @@ from fields3d.rendering.patches import (
   Patches,
   cut_out,
   even_sections,
+  mirrored,
   patch_rays,
   places,
   random_patches,
   whole,
   within_ball,
+  within_box,
 )
 
 HALF_VIEW = math.radians(20.0)
@@ -79,3 +81,34 @@ def test_from_inside_the_ball_rays_begin_at_their_origin():
   assert float(near[0]) == 0 and abs(float(far[0]) - 1) < 1e-6
   ends = even_sections(near, far, 4)
   np.testing.assert_allclose(ends, [[0, 0.25, 0.5, 0.75, 1]], atol=1e-6)  # of order 1
+
+
+def test_the_mirrored_camera_sees_the_mirrored_shape_as_the_picture_turned_left_to_right():
+  pose = jnp.asarray(np.stack([POSE, POSE]), jnp.float32)
+  rgb = jax.random.uniform(jax.random.key(0), (2, 6, 6, 3))
+  out = mirrored(jnp.array([False, True]), rgb, rgb[..., 0], pose)
+  origins, d = patch_rays(out["pose"], HALF_VIEW, whole(2), 6)
+  want = d[0].reshape(6, 6, 3)[:, ::-1] * jnp.array([-1.0, 1.0, 1.0]).reshape(1, 1, 3)
+  np.testing.assert_allclose(d[1].reshape(6, 6, 3), want, atol=1e-6)  # unit vectors
+  np.testing.assert_allclose(origins[1, 0], origins[0, 0] * jnp.array([-1.0, 1.0, 1.0]), atol=1e-6)  # of order 1
+  np.testing.assert_array_equal(out["rgb"][1], rgb[1, :, ::-1])
+  np.testing.assert_array_equal(out["alpha"][1], rgb[1, :, ::-1, 0])
+  np.testing.assert_array_equal(out["rgb"][0], rgb[0])
+  np.testing.assert_allclose(np.linalg.det(np.asarray(out["pose"][1, :, :3])), 1.0, rtol=1e-5)  # a rotation still
+
+
+def test_rays_enter_and_leave_the_box_where_a_dense_march_finds_it():
+  half = np.array([0.4, 0.9, 0.6])
+  rng = np.random.default_rng(0)
+  origins = rng.normal(size=(200, 3))
+  origins *= 3 / np.linalg.norm(origins, axis=1, keepdims=True)
+  d = rng.uniform(-0.8, 0.8, (200, 3)) - origins
+  d /= np.linalg.norm(d, axis=1, keepdims=True)
+  d[0], origins[0] = (0, 0, -1), (0.1, 0.2, 3)  # along an axis
+  near, far = (np.asarray(t) for t in within_box(*(jnp.asarray(v, jnp.float32) for v in (origins, d, half))))
+  t = np.linspace(0, 6, 6001)
+  inside = np.all(np.abs(origins[:, None] + t[None, :, None] * d[:, None]) <= half, axis=-1)
+  np.testing.assert_allclose(far - near, inside.sum(1) * 0.001, atol=0.002)  # two ends, each to a step of the march
+  first = np.where(inside.any(1), t[inside.argmax(1)], near)
+  np.testing.assert_allclose(near, first, atol=0.0011)  # a step of the march
+  assert 20 < inside.any(1).sum() < 190

@@ -14,7 +14,9 @@ from fields3d.core.task import bind
 from fields3d.core.types import Rays
 from fields3d.fields.styled import style_planes
 from fields3d.geometry.transforms import look_at
+from fields3d.networks import UPSAMPLERS
 from fields3d.networks.discriminator import Discriminator
+from fields3d.networks.equalised import enlarged, reduced
 from fields3d.rendering.patches import patch_rays, whole
 from fields3d.tasks import TASKS
 from fields3d.tasks.adversarial_radiance import adversarial_radiance
@@ -22,6 +24,7 @@ from fields3d.training.optim import adam
 from fields3d.training.step import init_state, make_step
 
 INFO = {"camera": {"half_view": math.radians(20.0), "distance": 3.0}}
+UPSAMPLED = dict(upsample=dict(name="styled", width=4, fine=4))
 PLANES = dict(name="style_planes", features=2, size=8, width=4, hidden=4)
 LAYERS = dict(name="style_layers", width=8, encoding=dict(name="fourier", levels=2))
 SMALL = dict(name="adversarial_radiance", code_dim=8, size=8, samples=4, field=PLANES,
@@ -98,7 +101,8 @@ def test_the_generator_descends_the_score_of_its_own_pictures_alone(batch):
     dict(game="wgan", penalty="wgan_gp", alpha=False, condition="none", blur=1.5),
     dict(game="hinge", penalty="none", field=LAYERS, discriminator=SMALL["discriminator"] | dict(spectral_norm=True, group=0),
          size=16, patch=8, patch_scale=dict(name="linear", start=1.0, end=0.5, steps=2), consistency_weight=1.0),
-], ids=["wgan", "hinge"])
+    dict(UPSAMPLED, size=16, field=LAYERS | dict(channels=2), mirror=True, rays=0.5, penalty_rows=1, penalty_every=1),
+], ids=["wgan", "hinge", "upsampled"])
 def test_every_switch_gives_both_groups_a_finite_gradient(settings, batch):
   task = task_of(**settings)
   params, extra = task.init(jax.random.key(0))
@@ -111,6 +115,100 @@ def test_every_switch_gives_both_groups_a_finite_gradient(settings, batch):
   for gradient in gradients(params).values():
     length = float(optax.tree.norm(gradient))
     assert np.isfinite(length) and length > 0
+
+
+def made(critic, **settings):
+  """The task at 16 pixels with three features, judged by a critic of its own: (pictures) -> scores."""
+  network = Discriminator(lambda *a: {}, lambda own, pictures, known: critic(pictures))
+  return adversarial_radiance(style_planes(features=2, size=8, width=4, hidden=4, channels=3), network, INFO,
+                              **dict(code_dim=8, samples=4, size=16, penalty="none") | settings)
+
+
+def shown_to_the_critic(**settings):
+  """A function of the generator's parameters and the batch: what the discriminator is shown of real pictures and of made ones."""
+  shown = []
+  task = made(lambda pictures: shown.append(pictures) or jnp.mean(pictures, axis=(1, 2, 3)), **settings)
+
+  def look(own, batch):
+    shown.clear()
+    task.losses["discriminator"]({"generator": own, "discriminator": {}}, {}, batch, jax.random.key(3), 0)
+    return tuple(shown)
+
+  return jax.jit(look)
+
+
+@pytest.fixture(scope="module")
+def upsample():
+  return UPSAMPLERS["styled"](width=4, fine=4)
+
+
+@pytest.fixture(scope="module")
+def generators(upsample):
+  """A new generator, and the same with what the upsampler adds not 0."""
+  own = jax.jit(made(None, upsample=upsample).init)(jax.random.key(0))[0]["generator"]
+  change = lambda a: a + 0.1 * np.random.default_rng(a.size).normal(size=a.shape).astype(np.float32)
+  return own, own | {"upsampler": jax.tree.map(change, own["upsampler"])}
+
+
+def test_the_discriminator_sees_a_picture_beside_what_was_rendered_enlarged(upsample, generators, batch):
+  look = shown_to_the_critic(upsample=upsample)
+  (real, fake), (_, later) = (look(own, batch) for own in generators)
+  assert real.shape == fake.shape == (4, 16, 16, 8)
+  truth = np.concatenate([batch["rgb"] + 1 - batch["alpha"][..., None], batch["alpha"][..., None]], axis=-1)
+  np.testing.assert_allclose(real[..., :4], truth, atol=1e-6)  # in [0, 1]
+  np.testing.assert_allclose(real[..., 4:], enlarged(reduced(jnp.asarray(truth), 2), 2), atol=1e-6)  # in [0, 1]
+  np.testing.assert_array_equal(fake[..., :4], fake[..., 4:])  # at first both are the same
+  np.testing.assert_array_equal(later[..., 4:], fake[..., 4:])  # what was rendered is the field's alone
+  assert float(jnp.abs(later[..., :4] - fake[..., :4]).max()) > 1e-3
+
+
+def test_an_upsampled_image_has_the_fields_depth_and_its_own_colours(upsample, generators, batch):
+  first, moved = generators
+  image = lambda task, own: jax.jit(task.predict["image"])({"generator": own}, {}, np.ones(8, np.float32), batch["pose"][0])
+  task, plain, small = made(None, upsample=upsample), image(made(None), first), image(made(None, size=8), first)
+  before, after = image(task, first), image(task, moved)
+  for name in ("depth", "opacity"):
+    np.testing.assert_allclose(after[name], plain[name], atol=1e-5)  # of order 1
+  np.testing.assert_allclose(before["rgb"], enlarged(small["rgb"][None], 2)[0], atol=1e-5)  # in [0, 1]
+  assert float(jnp.abs(after["rgb"] - before["rgb"]).max()) > 1e-3
+  assert 0 <= float(after["rgb"].min()) and float(after["rgb"].max()) <= 1
+
+
+def test_scores_of_upsampled_pictures_reach_the_fields_density_colours_and_features(upsample, generators, batch):
+  task = made(lambda pictures: jnp.mean(pictures[..., :3] ** 2, axis=(1, 2, 3)), upsample=upsample)
+  loss = lambda own: task.losses["generator"]({"generator": own, "discriminator": {}}, {}, batch, jax.random.key(3), 0)[0]
+  gradient = jax.jit(jax.grad(loss))(generators[1])["field"]["out"]["w"]
+  assert gradient.shape == (4, 4 + 3) and float(np.abs(gradient).max(axis=0).min()) > 1e-6
+
+
+def test_rays_that_miss_the_box_need_not_be_marched(generators, batch):
+  """Half of the rays of a narrow box: none that hits it is left out, so pictures are the same."""
+  every, half, few = (shown_to_the_critic(extent=(0.35, 0.35, 0.35), rays=share)(generators[0], batch)[1]
+                      for share in (1.0, 0.5, 0.05))
+  assert float(every[..., 3].max()) > 0.01
+  np.testing.assert_allclose(half, every, atol=1e-6)  # in [0, 1]
+  assert float(jnp.abs(few - every).max()) > 1e-3
+
+
+def test_nothing_is_outside_the_box(batch):
+  task = task_of(extent=(0.3, 0.5, 0.4))
+  params, extra = task.init(jax.random.key(0))
+  z = task.predict["sample"](params, extra, jax.random.key(1), 1)[0]
+  x = jax.random.uniform(jax.random.key(2), (500, 3), minval=-1.0, maxval=1.0)
+  inside = np.all(np.abs(np.asarray(x)) <= [0.3, 0.5, 0.4], axis=1)
+  np.testing.assert_array_equal(np.asarray(task.predict["density"](params, extra, x, z)) > 0, inside)
+  one = lambda *v: jnp.asarray([v], jnp.float32)
+  aside = Rays(one(0.31, 0, 3), one(0, 0, -1), one(0, 0, -1), *(jnp.asarray([v]) for v in (0.01, 0.0, 9.0)), jnp.asarray([-1]))
+  assert float(task.predict["render_code"](params, extra, z, aside)["opacity"][0]) == 0
+
+
+def test_a_penalty_at_some_pictures_is_that_of_these_alone(generators, batch):
+  """Of a critic whose gradient is the picture, half its mean squared length."""
+  scored = made(lambda pictures: 0.5 * jnp.sum(pictures**2, axis=(1, 2, 3)), penalty="r1", penalty_every=1, penalty_rows=2)
+  params = {"generator": generators[0], "discriminator": {}}
+  _, scalars = jax.jit(scored.losses["discriminator"])(params, {}, batch, jax.random.key(1), 0)
+  real = np.concatenate([batch["rgb"] + 1 - batch["alpha"][..., None], batch["alpha"][..., None]], axis=-1)
+  np.testing.assert_allclose(scalars["penalty"], 0.5 * np.sum(real[:2] ** 2) / 2, rtol=1e-5)
 
 
 def test_an_image_is_what_its_rays_see_one_by_one(run, batch):
@@ -159,3 +257,7 @@ def test_data_without_a_camera_and_a_patch_that_is_too_large_are_usage_faults():
     build(TASKS, SMALL, "task", info={})
   with pytest.raises(UsageFault, match="32 pixels are more than"):
     task_of(patch=32)
+  with pytest.raises(UsageFault, match="patch: has patches"):
+    task_of(patch=4, **UPSAMPLED)
+  with pytest.raises(UsageFault, match="size: is not divided by 16"):
+    task_of(upsample=dict(name="styled", doublings=4))

@@ -26,6 +26,7 @@ from fields3d.metrics.image_features import Network, features_of
 from fields3d.metrics.kid import kid
 from fields3d.metrics.view_agreement import billboard_depth, relief, seen_through
 
+CONTROL, SET, VIEW = "training pictures", "wrong colours", "one view in wrong colours"
 SHEETS = {"samples": "0000_samples.png", "held_out": "0001_held_out.png"}
 _UP = np.array([0.0, 1.0, 0.0])
 _TURN = np.radians(35.0)  # between the two cameras of a pair
@@ -37,10 +38,10 @@ def generated_views(split: Literal["train", "val", "test"] = "test", num: Count 
   """Evaluates pictures of draws, one each, taken from the poses of held-out pictures.
 
   Needs the predict functions "sample" and "image". Beside the draws stand, all against the same held-out pictures: training
-  pictures (the real control, as many), and three baselines: noise (every channel of every pixel uniform), the mean training
-  picture, and training pictures in wrong colours (hues turned by 180 degrees about grey). All pictures are over white and as
-  large as the task's. `pairs` draws are pictured from two cameras 35 degrees apart: see `metrics.view_agreement`, also of
-  the same outlines on billboards.
+  pictures (the real control, as many), and baselines: noise (every channel of every pixel uniform), the mean training
+  picture, training pictures in wrong colours (hues turned by 180 degrees about grey), and one of these, at random, again and
+  again. All pictures are over white and as large as the task's. `pairs` draws are pictured from two cameras 35 degrees
+  apart: see `metrics.view_agreement`, also of the same outlines on billboards.
 
   Args:
     split: whose pictures are the references. num: how many, at random, and draws; fewer where the split has fewer.
@@ -68,7 +69,7 @@ def generated_views(split: Literal["train", "val", "test"] = "test", num: Count 
         watch("pictures of draws", i + 1, count)
       real = _photographs(held, index, len(made[0]))
       training = _photographs(trained, choose(len(trained), count, chosen, "train"), len(made[0]))
-      sets = {"draws": np.stack(made), "held out": real, "training pictures": training, **baselines(training, chosen)}
+      sets = {"draws": np.stack(made), "held out": real, CONTROL: training, **baselines(training, chosen)}
       kept = Kept(inputs.out_dir.parent.parent / "features")
       found = {name: _features(stack, network, kept, lambda done, n=name: watch(n, done, count)) for name, stack in sets.items()}
       groups = _shapes_of(held, index)
@@ -101,36 +102,42 @@ class _Draws:
 
 
 def baselines(training: np.ndarray, seed: int) -> dict[str, np.ndarray]:
-  """Three poor sets, as large as the training pictures (n, h, w, 3) uint8: noise, the mean, hues turned by 180 degrees.
+  """Four poor sets, as large as the training pictures (n, h, w, 3) uint8: noise, the mean, hues turned by 180 degrees, and
+  one picture with its hues turned, at random, n times.
 
   >>> sorted(baselines(np.zeros((2, 4, 4, 3), np.uint8), 0))
-  ['mean picture', 'noise', 'wrong colours']
+  ['mean picture', 'noise', 'one view in wrong colours', 'wrong colours']
   """
-  noise = np.random.default_rng((seed, 21)).integers(0, 256, training.shape, np.uint8)
+  rng = np.random.default_rng((seed, 21))
+  noise = rng.integers(0, 256, training.shape, np.uint8)
   mean = np.broadcast_to(np.rint(training.mean(0)).astype(np.uint8), training.shape)
-  turned = 2 * training.mean(-1, keepdims=True) - training
-  return {"noise": noise, "mean picture": mean, "wrong colours": np.clip(np.rint(turned), 0, 255).astype(np.uint8)}
+  turned = np.clip(np.rint(2 * training.mean(-1, keepdims=True) - training), 0, 255).astype(np.uint8)
+  one = np.broadcast_to(turned[rng.integers(len(turned))], training.shape)
+  return {"noise": noise, "mean picture": mean, SET: turned, VIEW: one}
 
 
 def beside(metrics: Sequence[Metric], found: Mapping[str, np.ndarray], groups: np.ndarray, network: Network, seed: int,
            protocol: str) -> list[Metric]:
   """The metrics, the distance and KID with the real control's beside them, then those of the other sets, and the draws'
-  distance over the best baseline's."""
+  distance over the best baseline's, wrong colours read as a set of views and as one view."""
   real, count = found["held out"], len(found["draws"])
   distance = {name: frechet_of_sets(x, real) for name, x in found.items() if name not in ("draws", "held out")}
   kernel = {name: kid(x, real, None, groups, resamples=0)[0] for name, x in found.items() if name in distance}
-  control, out = "training pictures", []
+  out = []
   for metric in metrics:
-    floor = {network.metric: distance[control], network.kernel: kernel[control]}.get(metric.name, metric.floor)
+    floor = {network.metric: distance[CONTROL], network.kernel: kernel[CONTROL]}.get(metric.name, metric.floor)
     out.append(dataclasses.replace(metric, floor=floor))
   words = f"in place of the draws; {network.protocol}; {protocol}"
   for name in distance:
     for title, value in ((network.metric, distance[name]), (network.kernel, kernel[name])):
       out.append(Metric(f"{title}/{name}", value, None, None, count, seed, None, "lower", f"{name} {words}"))
-  best = min(value for name, value in distance.items() if name != control)
   own = next(metric for metric in out if metric.name == network.metric)
-  out.append(Metric(f"{network.metric}/of the best baseline", own.value / best, None, None, count, seed, distance[control] / best,
-                    "lower", f"the draws' distance over that of the nearest of noise, mean picture, wrong colours; {protocol}"))
+  for suffix, wrong in (("", SET), (", of one view", VIEW)):
+    names = [name for name in distance if name not in {CONTROL, SET, VIEW} - {wrong}]
+    best = min(distance[name] for name in names)
+    out.append(Metric(f"{network.metric}/of the best baseline{suffix}", own.value / best, None, None, count, seed,
+                      distance[CONTROL] / best, "lower",
+                      f"the draws' distance over that of the nearest of {', '.join(names)}; {protocol}"))
   return out
 
 
