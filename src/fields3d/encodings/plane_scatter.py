@@ -21,11 +21,11 @@ def scatter_to_planes(features: Float[Array, "r p f"], x: Float[Array, "r p 3"],
   [[0.0, 1.0], [0.0, 1.0]]
   """
   r, p, f = features.shape
-  index, num = _index(x, cells).ravel(), 3 * r * cells * cells
-  repeated = jnp.broadcast_to(features[None], (3, r, p, f)).reshape(-1, f)
-  total = jax.ops.segment_sum(repeated, index, num)
-  count = jax.ops.segment_sum(jnp.ones(index.shape, features.dtype), index, num)
-  return (total / jnp.maximum(count, 1)[:, None]).reshape(r, 3, cells, cells, f)
+  index = _index(x, cells).reshape(r, 3 * p)
+  repeated = jnp.broadcast_to(features[:, None], (r, 3, p, f)).reshape(r, 3 * p, f)
+  add = jax.vmap(lambda values, index: jax.ops.segment_sum(values, index, 3 * cells * cells))
+  total, count = add(repeated, index), add(jnp.ones(index.shape, features.dtype), index)
+  return (total / jnp.maximum(count, 1)[..., None]).reshape(r, 3, cells, cells, f)
 
 
 def other_planes(planes: Float[Array, "r 3 n n f"]) -> Float[Array, "r 3 n n 2f"]:
@@ -70,8 +70,8 @@ def at_planes(planes: Float[Array, "r 3 n n f"], x: Float[Array, "r p 3"]) -> Fl
   [1.0, 7.0, 10.0]
   """
   r, _, n, _, f = planes.shape
-  found = planes.reshape(-1, f).at[_index(x, n)].get(mode="promise_in_bounds")
-  return found.transpose(1, 0, 2, 3)
+  read = lambda cells, index: cells.at[index].get(mode="promise_in_bounds")
+  return jax.vmap(read)(planes.reshape(r, -1, f), _index(x, n))
 
 
 def cell_centres(x: Float[Array, "r p 3"], cells: int) -> Float[Array, "r p 3"]:
@@ -83,9 +83,11 @@ def cell_centres(x: Float[Array, "r p 3"], cells: int) -> Float[Array, "r p 3"]:
   return x - cell_offsets(x, cells) / cells
 
 
-def _index(x: Float[Array, "r p 3"], cells: int) -> Int[Array, "3 r p"]:
-  """Where each point's cell stands among those of (r, 3, cells, cells), for each plane."""
+def _index(x: Float[Array, "r p 3"], cells: int) -> Int[Array, "r 3 p"]:
+  """Where each point's cell stands among its row's (3, cells, cells), for each plane.
+
+  Rows are never mixed, so that a device that holds some of them needs no other's.
+  """
   r, p, _ = x.shape
   cell = jnp.clip(jnp.floor(unit_box(x) * cells).astype(jnp.int32), 0, cells - 1).reshape(3, r, p)
-  row = jnp.arange(r, dtype=jnp.int32)[:, None]
-  return jnp.stack([((3 * row + i) * cells + cell[b]) * cells + cell[a] for i, (a, b) in enumerate(PLANES)])
+  return jnp.stack([(i * cells + cell[b]) * cells + cell[a] for i, (a, b) in enumerate(PLANES)], axis=1)
