@@ -66,6 +66,7 @@ def run(batch):
   return task, *trained(task, batch, 12)
 
 
+@pytest.mark.slow
 def test_no_step_is_skipped_and_penalties_come_every_so_many_steps(run):
   _, state, log = run
   assert not any(line["skipped"] for line in log)

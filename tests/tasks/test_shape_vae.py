@@ -83,6 +83,7 @@ def test_latents_are_means_or_draws_about_them_whose_divergence_is_the_reported_
   np.testing.assert_allclose(one, mean[1], rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_unseen_spheres_are_encoded_from_points_on_them(trained):
   for radius in (0.33, 0.52):
     batch = spheres(np.random.default_rng(9), rows=1, radii=(radius, radius), points=200)

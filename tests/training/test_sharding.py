@@ -156,6 +156,7 @@ def deepsdf(tmp_path_factory):
   return run(cases)
 
 
+@pytest.mark.slow
 def test_deepsdf_on_eight_devices_has_the_losses_of_one(deepsdf):
   assert_alike(deepsdf)
 
