@@ -77,7 +77,7 @@ def at_planes(planes: Float[Array, "r 3 n n f"], x: Float[Array, "r p 3"]) -> Fl
 def cell_centres(x: Float[Array, "r p 3"], cells: int) -> Float[Array, "r p 3"]:
   """The centre of the cell of [-1, 1]^3, `cells` along each axis, that each point lies in.
 
-  >>> cell_centres(jnp.asarray([[[-1.0, 0.1, 1.0]]]), 2).tolist()
+  >>> cell_centres(jnp.asarray([[[-1.0, 0.25, 1.0]]]), 2).tolist()
   [[[-0.5, 0.5, 0.5]]]
   """
   return x - cell_offsets(x, cells) / cells
