@@ -46,5 +46,6 @@ def test_the_variants_of_an_experiment_are_those_that_it_tells_of(config):
   assert "runlocal" in names and all(read_config(f"{config}:{name}")["num_steps"] for name in names)
   assert all(name in told for name in names)
   assert {name for name in re.findall(r"\.py:(\w+)", told) if f"{config.name}:{name}" in told} <= set(names)
+  assert set(re.findall(r"`:(\w+)`", told)) <= set(names)
   with pytest.raises(UsageFault, match="no such variant"):
     read_config(f"{config}:papr")

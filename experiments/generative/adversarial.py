@@ -23,7 +23,7 @@ Often overridden: --config.task.penalty=wgan_gp --config.task.game=wgan --config
 from ml_collections import ConfigDict
 
 STEPS = {None: 8000, "patches": 4000, "paper": 780_000, "runlocal": 4}
-VARIANTS = ("runlocal", "paper")
+VARIANTS = ("runlocal", "patches", "paper")
 
 
 def get_config(arg=None):
