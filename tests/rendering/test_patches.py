@@ -18,9 +18,8 @@ from fields3d.rendering.patches import (
   places,
   random_patches,
   whole,
-  within_ball,
-  within_box,
 )
+from fields3d.rendering.samplers import box_interval, sphere_interval
 
 HALF_VIEW = math.radians(20.0)
 POSE = look_at(np.array([1.0, 1.5, 2.4]), np.zeros(3), np.array([0.0, 1.0, 0.0]))
@@ -67,7 +66,7 @@ def test_random_patches_lie_within_the_picture_and_reach_its_edges():
 
 def test_rays_enter_and_leave_the_ball_where_they_cross_its_surface():
   origins, d = patch_rays(jnp.asarray(POSE[None], jnp.float32), HALF_VIEW, whole(1), 16)
-  near, far = within_ball(origins, d)
+  near, far = sphere_interval(origins, d, 0.0, math.inf)
   misses = jnp.linalg.norm(jnp.cross(origins, d), axis=-1) > 1
   np.testing.assert_array_equal(near == far, misses)
   for t in (near, far):
@@ -77,7 +76,7 @@ def test_rays_enter_and_leave_the_ball_where_they_cross_its_surface():
 
 
 def test_from_inside_the_ball_rays_begin_at_their_origin():
-  near, far = within_ball(jnp.zeros((1, 3)), jnp.array([[0.0, 1.0, 0.0]]))
+  near, far = sphere_interval(jnp.zeros((1, 3)), jnp.array([[0.0, 1.0, 0.0]]), 0.0, math.inf)
   assert float(near[0]) == 0 and abs(float(far[0]) - 1) < 1e-6
   ends = even_sections(near, far, 4)
   np.testing.assert_allclose(ends, [[0, 0.25, 0.5, 0.75, 1]], atol=1e-6)  # of order 1
@@ -105,7 +104,8 @@ def test_rays_enter_and_leave_the_box_where_a_dense_march_finds_it():
   d = rng.uniform(-0.8, 0.8, (200, 3)) - origins
   d /= np.linalg.norm(d, axis=1, keepdims=True)
   d[0], origins[0] = (0, 0, -1), (0.1, 0.2, 3)  # along an axis
-  near, far = (np.asarray(t) for t in within_box(*(jnp.asarray(v, jnp.float32) for v in (origins, d, half))))
+  rays = (jnp.asarray(v, jnp.float32) for v in (origins, d))
+  near, far = (np.asarray(t) for t in box_interval(*rays, 0.0, math.inf, half))
   t = np.linspace(0, 6, 6001)
   inside = np.all(np.abs(origins[:, None] + t[None, :, None] * d[:, None]) <= half, axis=-1)
   np.testing.assert_allclose(far - near, inside.sum(1) * 0.001, atol=0.002)  # two ends, each to a step of the march

@@ -1,4 +1,4 @@
-"""Whole square pictures and patches of them, inside jit: places on the image, their rays, the part of each within a ball.
+"""Whole square pictures and patches of them, inside jit: places on the image, their rays, even sections of these.
 
 Cameras are those of `shape_views`: pinholes without distortion whose picture is square and centred. A place on the image is
 (x, y) in [-1, 1]^2, x to the right and y down, pixels being areas: a picture of k pixels a side has its middles at
@@ -91,33 +91,6 @@ def patch_rays(pose: Float[Array, "b 3 4"], half_view: float, patches: Patches,
   local = jnp.stack([x, -y, -jnp.ones_like(x)], axis=-1).reshape(len(at), -1, 3)
   d = jnp.einsum("bij,bnj->bni", pose[:, :, :3], local / norm(local)[..., None], precision=jax.lax.Precision.HIGHEST)
   return jnp.broadcast_to(pose[:, None, :, 3], d.shape), d
-
-
-def within_ball(origins: Float[Array, "*b 3"], directions: Float[Array, "*b 3"],
-                radius: float = 1.0) -> tuple[Float[Array, "*b"], Float[Array, "*b"]]:
-  """Where rays with unit directions enter and leave the ball about 0, not before their origins; equal where they miss it.
-
-  >>> [float(t) for t in within_ball(jnp.array([0.0, 0.0, 3.0]), jnp.array([0.0, 0.0, -1.0]))]
-  [2.0, 4.0]
-  """
-  nearest = -jnp.sum(origins * directions, axis=-1)
-  square = radius**2 - jnp.sum(origins * origins, axis=-1) + nearest**2
-  half = jnp.sqrt(jnp.maximum(square, 1e-12)) * (square > 0)
-  return jnp.maximum(nearest - half, 0), jnp.maximum(nearest + half, 0)
-
-
-def within_box(origins: Float[Array, "*b 3"], directions: Float[Array, "*b 3"],
-               half: Float[Array, " 3"]) -> tuple[Float[Array, "*b"], Float[Array, "*b"]]:
-  """Where rays enter and leave the box about 0 of these half sides, not before their origins; equal where they miss it.
-
-  >>> [float(t) for t in within_box(jnp.array([0.0, 0.0, 3.0]), jnp.array([0.0, 0.0, -1.0]), jnp.array([1.0, 1.0, 0.5]))]
-  [2.5, 3.5]
-  """
-  safe = jnp.where(jnp.abs(directions) < 1e-9, 1e-9, directions)
-  half = half.reshape((1,) * (origins.ndim - 1) + (3,))
-  a, b = (-half - origins) / safe, (half - origins) / safe
-  near = jnp.maximum(jnp.max(jnp.minimum(a, b), axis=-1), 0)
-  return near, jnp.maximum(jnp.min(jnp.maximum(a, b), axis=-1), near)
 
 
 def even_sections(near: Float[Array, "*b"], far: Float[Array, "*b"], num: int) -> Float[Array, "*b s"]:

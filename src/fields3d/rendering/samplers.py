@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
 from fields3d.core.types import Rays
@@ -24,14 +25,17 @@ _SPACINGS = {
 
 
 def box_interval(origins: Float[Array, "*b 3"], directions: Float[Array, "*b 3"], near: Float[Array, "*b"],
-                 far: Float[Array, "*b"], half: float = 1.0) -> tuple[Float[Array, "*b"], Float[Array, "*b"]]:
+                 far: Float[Array, "*b"], half: float | np.ndarray = 1.0) -> tuple[Float[Array, "*b"], Float[Array, "*b"]]:
   """The part of [near, far] in which a ray is inside the cube [-half, half]^3; both ends are equal where it misses.
+
+  half: or three of them, one for each axis.
 
   >>> o, d = jnp.array([[0.0, 0.0, 4.0]]), jnp.array([[0.0, 0.0, -1.0]])
   >>> [float(end[0]) for end in box_interval(o, d, jnp.zeros(1), jnp.full(1, 9.0))]
   [3.0, 5.0]
   """
   along = jnp.where(jnp.abs(directions) < 1e-12, 1e-12, directions)  # Parallel to a face: in or out for all t.
+  half = np.reshape(np.float32(half), (1,) * (origins.ndim - 1) + (-1,))
   a, b = (-half - origins) / along, (half - origins) / along
   enter = jnp.clip(jnp.max(jnp.minimum(a, b), axis=-1), near, far)
   leave = jnp.clip(jnp.min(jnp.maximum(a, b), axis=-1), enter, far)

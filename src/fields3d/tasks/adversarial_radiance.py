@@ -39,10 +39,9 @@ from fields3d.rendering.patches import (
   patch_rays,
   random_patches,
   whole,
-  within_ball,
-  within_box,
 )
 from fields3d.rendering.quadrature import absorption, mean_depth
+from fields3d.rendering.samplers import box_interval, sphere_interval
 
 _SDF = 0.01 / math.log(100.0)  # of a factor e in density
 
@@ -238,11 +237,9 @@ class _Adversarial:
     features, opacity = (x.reshape(*pictures.shape[:3], -1) for x in (seen.features, seen.opacity))
     return self.upsample.apply(own["upsampler"], features, pictures, opacity, style)
 
-  def _within(self, origins, d):
-    """Where rays enter and leave both the unit ball and the box."""
-    (near, far), (enter, leave) = within_ball(origins, d), within_box(origins, d, jnp.asarray(self.extent))
-    near = jnp.maximum(near, enter)
-    return near, jnp.maximum(jnp.minimum(far, leave), near)
+  def _within(self, origins, d, near=0.0, far=math.inf):
+    """Where between near and far rays enter and leave both the unit ball and the box."""
+    return box_interval(origins, d, *sphere_interval(origins, d, near, far), self.extent)
 
   def _seen_by_some(self, own, made, origins, d, place) -> Seen:
     near, far = self._within(origins, d)
@@ -324,10 +321,8 @@ class _Adversarial:
 
   def _seen(self, own, z, origins, d, near=0.0, far=math.inf) -> Seen:
     """Of one code, with the samples of predictions."""
-    enter, leave = self._within(origins, d)
-    near = jnp.maximum(enter, near)
-    far = jnp.maximum(jnp.minimum(leave, far), near)
-    return self._march(own, self.field.make(own["field"], z[None]), origins, d, near, far, 2 * self.samples, 0.5)
+    made = self.field.make(own["field"], z[None])
+    return self._march(own, made, origins, d, *self._within(origins, d, near, far), 2 * self.samples, 0.5)
 
   def _at(self, params, x, z):
     own = params["generator"]
