@@ -10,6 +10,7 @@ from fields3d.core.numerics import Policy
 from fields3d.encodings.encoding import Encoding
 from fields3d.encodings.plane_lookup import lookup_planes
 from fields3d.encodings.plane_scatter import cell_offsets, other_planes, scatter_to_planes
+from fields3d.fields.autoencoder import WHERE
 from fields3d.networks.attention import dense
 from fields3d.networks.mlp import init_linear, mlp
 from fields3d.networks.network import Network
@@ -108,6 +109,6 @@ def halved(cells: int, halvings: int) -> int:
   16
   """
   if cells % 2**halvings:
-    raise UsageFault("--config.task.autoencoder.cells", f"{cells} cannot be halved {halvings} times",
+    raise UsageFault(f"{WHERE}.cells", f"{cells} cannot be halved {halvings} times",
                      f"give a multiple of {2**halvings}")
   return cells // 2**halvings
