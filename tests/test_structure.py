@@ -17,8 +17,8 @@ MAY_IMPORT = {
     "losses": {"geometry"}, "rendering": {"geometry"}, "extraction": {"geometry"},
     "data": {"geometry"}, "fields": {"encodings", "networks"},
     "tasks": {"fields", "networks", "generative", "losses", "rendering", "geometry"},
-    "metrics": {"geometry", "rendering"},
-    "evaluation": {"geometry", "extraction", "rendering", "metrics"},
+    "metrics": {"geometry", "rendering", "networks"},
+    "evaluation": {"geometry", "extraction", "rendering", "metrics", "networks"},
 }
 
 

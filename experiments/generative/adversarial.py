@@ -7,7 +7,8 @@ and meshes are the field's alone. Which pictures show the same chair is never us
 Source: EG3D (Chan et al. 2022) for the generator, the network behind the rendering, density regularisation and a
   discriminator that knows the pose. `:paper` has the scale of its settings for cars, with procedural chairs. `:patches` has
   no network behind the rendering: 32 x 32 patches of a pure field, at first whole pictures at half their size, later down to
-  quarters at full size (GRAF, Schwarz et al. 2020).
+  quarters at full size (GRAF, Schwarz et al. 2020). `:projected` adds a discriminator on AlexNet's features (Sauer et al.
+  2021; Kumari et al. 2022), from a file of its weights under $FIELDS3D_DATA: networks/alexnet.py says which.
 Expect: see "Adversarial radiance" in experiments/README.md.
 
   fields3d train --config experiments/generative/adversarial.py --workdir runs/adversarial
@@ -22,8 +23,8 @@ Often overridden: --config.task.penalty=wgan_gp --config.task.game=wgan --config
 
 from ml_collections import ConfigDict
 
-STEPS = {None: 8000, "patches": 4000, "paper": 780_000, "runlocal": 4}
-VARIANTS = ("runlocal", "patches", "paper")
+STEPS = {None: 8000, "projected": 8000, "patches": 4000, "paper": 780_000, "runlocal": 4}
+VARIANTS = ("runlocal", "projected", "patches", "paper")
 
 
 def get_config(arg=None):
@@ -50,6 +51,8 @@ def get_config(arg=None):
       discriminator=dict(name="convolutional", width=choose(8, 32, 64), widest=choose(16, 128, 512)))
   if not paper:
     config.task.penalty_rows = 2
+  if arg == "projected":
+    config.task.discriminator.name = "projected"
   if arg == "patches":
     del config.task["upsample"]
     config.task.update(patch=32, patch_scale=dict(name="linear", start=1.0, end=0.5, begin=2000, steps=1000), rays=1.0)

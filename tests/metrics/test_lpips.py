@@ -7,7 +7,8 @@ import pytest
 from PIL import Image
 
 from fields3d.core.errors import BadData, MissingInput
-from fields3d.metrics.lpips import SHA256, SMALLEST, digest, find_weights, lpips
+from fields3d.metrics.lpips import lpips
+from fields3d.networks.alexnet import SHA256, SMALLEST, digest, find_weights
 
 LAYERS = ((11, 3, 64), (5, 64, 192), (3, 192, 384), (3, 384, 256), (3, 256, 256))  # kernel, channels in and out
 STRIDE, PADDING = (4, 1, 1, 1, 1), (2, 2, 1, 1, 1)

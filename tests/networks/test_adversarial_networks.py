@@ -6,8 +6,11 @@ import numpy as np
 import pytest
 
 from fields3d.core.errors import UsageFault
+from fields3d.losses.adversarial import critic_loss, generator_loss
+from fields3d.networks import alexnet
 from fields3d.networks.discriminator import discriminator, minibatch_deviation, spectral_scale
 from fields3d.networks.equalised import dense, dense_columns, init_dense, init_mapping, leaky, mapping
+from fields3d.networks.projected import projected
 from fields3d.networks.style import modulated, plane_network
 
 
@@ -115,3 +118,37 @@ def test_a_condition_changes_scores_and_a_batch_of_equal_pictures_is_seen():
   same = jnp.broadcast_to(x[:1], x.shape)
   alone = net.apply(params, jnp.stack([x[0], x[1], x[2], x[3]]))
   assert float(jnp.abs(net.apply(params, same)[0] - alone[0])) > 1e-4
+
+
+@pytest.fixture
+def untrained_alexnet(monkeypatch):
+  rng, before, weights = np.random.default_rng(0), 3, {}
+  for i, (size, width) in enumerate(zip((11, 5, 3, 3, 3), alexnet.WIDTHS, strict=True)):
+    scale = np.float32(np.sqrt(2 / (size * size * before)))
+    weights[f"conv{i}_kernel_hwio"] = scale * rng.standard_normal((size, size, before, width), np.float32)
+    weights[f"conv{i}_bias"], before = np.zeros(width, np.float32), width
+  monkeypatch.setattr(alexnet, "find_weights", lambda path: weights)
+
+
+def test_a_projected_discriminator_trains_its_heads_and_leaves_alexnet_alone(untrained_alexnet):
+  net = projected(width=4, widest=8, head=8)
+  params = net.init(jax.random.key(0), 32, 8, 15)
+  x, poses = jax.random.uniform(jax.random.key(1), (3, 32, 32, 8)), jax.random.normal(jax.random.key(2), (3, 15))
+  scores = net.apply(params, x, poses)
+  assert scores.shape == (3, 5)
+  np.testing.assert_array_equal(scores[:, 0], net.penalised(params, x, poses))  # penalties see pixels alone
+  assert (np.abs(scores - net.apply(params, x, poses[::-1])).max(axis=0) > 1e-4).all()  # every head knows the pose
+  far = x.at[..., 3:].set(0)  # what AlexNet does not see: coverage, and the small picture
+  np.testing.assert_array_equal(scores[:, 1:], net.apply(params, far, poses)[:, 1:])
+  gradient = jax.grad(lambda p: critic_loss(net.apply(p, x, poses), net.apply(p, 1 - x, poses)))(params)
+  frozen = {"alexnet": gradient["alexnet"], "mixing": [head.pop("mixing") for head in gradient["heads"].values()]}
+  assert all(not np.any(leaf) for leaf in jax.tree.leaves(frozen))
+  assert all(np.any(leaf) for leaf in jax.tree.leaves(gradient["heads"]))
+
+
+def test_losses_of_several_critics_are_the_sum_of_each_ones():
+  real, fake = jax.random.normal(jax.random.key(0), (2, 5, 3))
+  for game in ("non_saturating", "wgan", "hinge"):
+    alone = sum(critic_loss(real[:, i], fake[:, i], game) for i in range(3))
+    np.testing.assert_allclose(critic_loss(real, fake, game), alone, rtol=1e-5)
+    np.testing.assert_allclose(generator_loss(fake, game), sum(generator_loss(fake[:, i], game) for i in range(3)), rtol=1e-5)

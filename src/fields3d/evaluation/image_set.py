@@ -12,7 +12,8 @@ from fields3d.core.errors import MissingInput
 from fields3d.evaluation.aggregate import summarise
 from fields3d.evaluation.results import Metric, Row
 from fields3d.metrics import image
-from fields3d.metrics.lpips import SHA256, Weights, find_weights, lpips
+from fields3d.metrics.lpips import lpips
+from fields3d.networks.alexnet import SHA256, Weights, find_weights
 
 FIGURES = ("psnr", "ssim", "lpips")
 NOT_FINITE = "the image is not finite"

@@ -1,7 +1,7 @@
 """What every adversarial task may choose from: games, penalties on the critic's gradient, consistency.
 
-A critic gives one number for each picture, high for real ones; here it comes as a function (pictures (b, ...)) -> (b,) with
-its parameters bound. Every loss is a mean over the batch.
+A critic gives one number for each picture, high for real ones, or k of them, (b, k), from critics that share their work; here
+it comes as a function (pictures (b, ...)) -> (b,) with its parameters bound. Every loss is a mean over the batch, and a sum over critics.
 """
 
 from collections.abc import Callable
@@ -13,7 +13,7 @@ from jaxtyping import Array, Float
 
 Game = Literal["non_saturating", "wgan", "hinge"]
 Penalty = Literal["r1", "wgan_gp", "none"]
-Scores = Float[Array, " b"]
+Scores = Float[Array, " b"] | Float[Array, "b k"]
 
 
 def critic_loss(real: Scores, fake: Scores, game: Game = "non_saturating") -> Float[Array, ""]:
@@ -28,10 +28,10 @@ def critic_loss(real: Scores, fake: Scores, game: Game = "non_saturating") -> Fl
   [0.176, -5.0, 0.0]
   """
   if game == "non_saturating":
-    return jnp.mean(jax.nn.softplus(fake)) + jnp.mean(jax.nn.softplus(-real))
+    return _total(jax.nn.softplus(fake)) + _total(jax.nn.softplus(-real))
   if game == "wgan":
-    return jnp.mean(fake) - jnp.mean(real)
-  return jnp.mean(jax.nn.relu(1 + fake)) + jnp.mean(jax.nn.relu(1 - real))
+    return _total(fake) - _total(real)
+  return _total(jax.nn.relu(1 + fake)) + _total(jax.nn.relu(1 - real))
 
 
 def generator_loss(fake: Scores, game: Game = "non_saturating") -> Float[Array, ""]:
@@ -42,7 +42,11 @@ def generator_loss(fake: Scores, game: Game = "non_saturating") -> Float[Array, 
   >>> [round(float(generator_loss(jnp.array([2.0]), g)), 3) for g in ("non_saturating", "wgan", "hinge")]
   [0.127, -2.0, -2.0]
   """
-  return jnp.mean(jax.nn.softplus(-fake)) if game == "non_saturating" else -jnp.mean(fake)
+  return _total(jax.nn.softplus(-fake)) if game == "non_saturating" else -_total(fake)
+
+
+def _total(terms: Scores) -> Float[Array, ""]:
+  return jnp.sum(jnp.mean(terms, axis=0))
 
 
 def r1(critic: Callable, real: Float[Array, "b ..."]) -> Float[Array, ""]:

@@ -1,68 +1,14 @@
-"""LPIPS v0.1 with AlexNet: the learned perceptual distance of two images, from weights that the user has.
-
-The weights are an .npz of ImageNet's AlexNet (torchvision's, IMAGENET1K_V1) and the v0.1 heads of PyPI's `lpips`, for
-layers i = 0..4: `conv{i}_kernel_hwio`, `conv{i}_bias` (features.{0,3,6,8,10}, kernels transposed from OIHW), `lin{i}`.
-It is looked for at a given path, at $FIELDS3D_LPIPS, then under $FIELDS3D_DATA. Its values, not the file's bytes, are
-checked by sha256, so that whoever packs the same weights anew passes too.
+"""LPIPS v0.1 with AlexNet: the learned perceptual distance of two images, from weights that the user has (`networks.alexnet`).
 
 Source: Zhang, Isola, Efros, Shechtman & Wang 2018, "The unreasonable effectiveness of deep features as a perceptual
 metric", equation 1.
 """
 
-import hashlib
-import os
-import pathlib
-import zipfile
-from collections.abc import Mapping
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from fields3d.core.errors import BadData, MissingInput, from_os_error
-
-SHA256 = "bc6d59df40a7133871b10370a323f2f5bb57884e88f3f1c8a8dfb825fea84082"
-SMALLEST = 31  # pixels of a side that leave the last layer one
-_STRIDE, _PADDING, _POOLED = (4, 1, 1, 1, 1), (2, 2, 1, 1, 1), (False, True, True, False, False)
-_SHIFT, _SCALE = np.float32([-0.030, -0.088, -0.188]), np.float32([0.458, 0.448, 0.450])
-_DATA_PATH = "features/lpips/alexnet_lpips_v01.npz"
-
-Weights = Mapping[str, np.ndarray]
-
-
-def find_weights(path: str | os.PathLike | None = None) -> Weights:
-  """The weights of a file, checked.
-
-  Args:
-    path: the .npz; by default $FIELDS3D_LPIPS, then $FIELDS3D_DATA/features/lpips/alexnet_lpips_v01.npz.
-
-  Raises:
-    MissingInput: there is no such file, with how to get one. BadData: it holds anything else.
-  """
-  folder = os.environ.get("FIELDS3D_DATA")
-  path = path or os.environ.get("FIELDS3D_LPIPS") or (folder and pathlib.Path(folder, _DATA_PATH))
-  if not path or not pathlib.Path(path).is_file():
-    raise MissingInput(path or "LPIPS's weights", "no such file" if path else "are not here",
-                       "set FIELDS3D_LPIPS to an .npz as the page of fields3d.metrics.lpips describes")
-  try:
-    with np.load(path, allow_pickle=False) as file:
-      weights = {name: file[name] for name in file.files}
-  except (ValueError, EOFError, KeyError, zipfile.BadZipFile) as error:
-    raise BadData(path, f"is not a whole .npz of arrays ({error})", "pack the weights again") from error
-  except OSError as error:
-    raise from_os_error(error, path) from error
-  if (found := digest(weights)) != SHA256:
-    raise BadData(path, f"its values have sha256 {found[:12]}..., LPIPS v0.1 with AlexNet has {SHA256[:12]}...",
-                  "pack the weights as the page of fields3d.metrics.lpips describes")
-  return weights
-
-
-def digest(weights: Weights) -> str:
-  """The sha256 of named arrays: of each name, type, shape and values, by name."""
-  seen = hashlib.sha256()
-  for name, value in sorted(weights.items()):
-    seen.update(f"{name} {value.dtype.str} {value.shape}\n".encode() + np.ascontiguousarray(value).tobytes())
-  return seen.hexdigest()
+from fields3d.networks.alexnet import SMALLEST, Weights, activations
 
 
 def lpips(weights: Weights, image: np.ndarray, truth: np.ndarray, mask: np.ndarray | None = None) -> float | None:
@@ -82,14 +28,8 @@ def lpips(weights: Weights, image: np.ndarray, truth: np.ndarray, mask: np.ndarr
 
 @jax.jit
 def _distance(weights: Weights, image: jax.Array, truth: jax.Array) -> jax.Array:
-  x = (2 * jnp.stack([image, truth]) - 1 - _SHIFT[None, None, None]) / _SCALE[None, None, None]
   total = jnp.zeros(())
-  for i, (stride, padding, pooled) in enumerate(zip(_STRIDE, _PADDING, _POOLED)):
-    if pooled:
-      x = jax.lax.reduce_window(x, -jnp.inf, jax.lax.max, (1, 3, 3, 1), (1, 2, 2, 1), "VALID")
-    x = jax.lax.conv_general_dilated(x, weights[f"conv{i}_kernel_hwio"], (stride, stride), [(padding, padding)] * 2,
-                                     dimension_numbers=("NHWC", "HWIO", "NHWC"), precision="highest")
-    x = jax.nn.relu(x + weights[f"conv{i}_bias"][None, None, None])
+  for i, x in enumerate(activations(weights, jnp.stack([image, truth]))):
     unit = x / (jnp.sqrt(jnp.sum(x**2, axis=-1, keepdims=True)) + 1e-10)
     total += jnp.mean((unit[0] - unit[1]) ** 2 @ weights[f"lin{i}"])
   return total

@@ -16,9 +16,11 @@ from fields3d.networks.equalised import convolve, dense, init_conv, init_dense, 
 @dataclasses.dataclass(frozen=True)
 class Discriminator:
   """init: (key, size, channels, condition_dim=0) -> params. apply: (params, pictures (b, size, size, channels),
-  condition=None (b, condition_dim)) -> scores (b,), high for real."""
+  condition=None (b, condition_dim)) -> scores (b,), or (b, k) of k opinions, high for real. penalised: the same, the scores (b,)
+  whose gradients by the pictures are penalised."""
   init: Callable
   apply: Callable
+  penalised: Callable
 
 
 def spectral_scale(w: Float[Array, "*k m"], squarings: int = 6) -> Float[Array, ""]:
@@ -141,4 +143,4 @@ def discriminator(width: Count = 32, widest: Count = 128, group: Index = 4, spec
     wanted = unit_rows(full(params["condition_1"], leaky(full(params["condition_0"], condition))))
     return score + jnp.sum(wanted * h, axis=1) / np.float32(np.sqrt(h.shape[1]))
 
-  return Discriminator(init, apply)
+  return Discriminator(init, apply, apply)

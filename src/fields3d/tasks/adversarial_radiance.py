@@ -180,7 +180,7 @@ class _Adversarial:
     total = game
     if self.penalty != "none" and self.penalty_weight:
       among = slice(self.penalty_rows)
-      own = lambda pictures: self.network.apply(params["discriminator"], pictures, None if known is None else known[among])
+      own = lambda pictures: self.network.penalised(params["discriminator"], pictures, None if known is None else known[among])
       measure = ((lambda: r1(own, real[among])) if self.penalty == "r1" else
                  lambda: wgan_gp(own, real[among], fake[among], penalty_key))
       scalars["penalty"] = lazily(measure, step, self.penalty_every)
