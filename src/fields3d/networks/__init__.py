@@ -3,9 +3,11 @@
 from fields3d.core.config import Table
 from fields3d.networks.discriminator import discriminator
 from fields3d.networks.mlp import mlp
+from fields3d.networks.point_adversaries import code_critic, code_generator, point_critic, point_generator
 from fields3d.networks.residual_mlp import residual_mlp
 from fields3d.networks.set_transformer import set_transformer
 from fields3d.networks.upsampler import upsampler
+from fields3d.networks.voxel_adversaries import voxel_critic, voxel_generator
 
 NETWORKS: Table = {
     "mlp": mlp,
@@ -22,4 +24,16 @@ DISCRIMINATORS: Table = {
 
 UPSAMPLERS: Table = {
     "styled": upsampler,
+}
+
+GENERATORS: Table = {
+    "voxel_generator": voxel_generator,
+    "point_generator": point_generator,
+    "code_generator": code_generator,
+}
+
+CRITICS: Table = {
+    "voxel_critic": voxel_critic,
+    "point_critic": point_critic,
+    "code_critic": code_critic,
 }
