@@ -7,7 +7,7 @@ import pytest
 import toys
 
 from fields3d.core.errors import UsageFault
-from fields3d.core.task import averaged, bind, lookup
+from fields3d.core.task import Task, averaged, bind, lookup
 from fields3d.training.optim import adam, sgd
 from fields3d.training.step import init_state, make_step
 
@@ -49,6 +49,18 @@ def test_a_group_without_a_loss_stays_frozen_and_refresh_runs_without_gradient()
   assert int(state.extra["seen"]) == 50
   total = sum(toys.line_data().batch(i)["x"].sum() for i in range(50))
   np.testing.assert_allclose(state.extra["sum"], total, rtol=1e-5)
+
+
+def test_a_group_that_says_no_update_keeps_its_parameters_and_moments():
+  task = toys.regression()
+  loss = lambda params, extra, batch, key, step: (task.losses["model"](params, extra, batch, key, step)[0], {"update": step % 3 == 2})
+  waiting = Task(task.init, {"model": loss})
+  state, metrics = run(waiting, {"model": adam(0.1)}, 2)
+  fresh = init_state(waiting, {"model": adam(0.1)}, jax.random.key(0))
+  kept = jax.tree.map(np.array_equal, (state.params, state.opt), (fresh.params, fresh.opt))
+  assert all(jax.tree.leaves(kept)) and metrics["model/update"] == 0 and metrics["skipped"] == 0
+  state, metrics = run(waiting, {"model": adam(0.1)}, 3)
+  assert metrics["model/update"] == 1 and np.all(state.params["model"]["w"] != fresh.params["model"]["w"])
 
 
 @pytest.mark.parametrize("accumulate", [2, 4, 8])

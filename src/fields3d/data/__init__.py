@@ -6,11 +6,13 @@ from fields3d.data.procedural import procedural
 from fields3d.data.rendered import rendered
 from fields3d.data.shape_sets import deepsdf, meshes, pack, prepared
 from fields3d.data.shape_views import shape_views
+from fields3d.data.voxels import voxels
 
 DATASETS: Table = {
     "procedural": procedural,
     "rendered": rendered,
     "shape_views": shape_views,
+    "voxels": voxels,
     "meshes": meshes,
     "pack": pack,
     "deepsdf": deepsdf,

@@ -58,8 +58,9 @@ def make_step(task: Task, optimisers: Mapping[str, Optimiser], accumulate: int =
       read = {name: gather(name, tree) for name, tree in params.items()}
       grads, value, scalars = _gradient(loss, group, read, state, batch, jax.random.fold_in(key, i), accumulate)
       grads = scatter(group, grads)
-      updates, opt[group] = optimisers[group].transform.update(grads, opt[group], params[group])
-      params[group] = optax.apply_updates(params[group], updates)
+      updates, moments = optimisers[group].transform.update(grads, opt[group], params[group])
+      new = optax.apply_updates(params[group], updates), moments
+      params[group], opt[group] = _where(scalars.get("update", True), new, (params[group], opt[group]))
       total = total + value
       rates = {name: rate(state.step) for name, rate in optimisers[group].learning_rates.items()}
       scalars = {**scalars, "loss": value, "grad_norm": optax.tree.norm(grads), **rates}
@@ -72,8 +73,7 @@ def make_step(task: Task, optimisers: Mapping[str, Optimiser], accumulate: int =
     for group in task.losses:
       finite &= jnp.isfinite(metrics[f"{group}/grad_norm"])
     kept = State(state.step + 1, state.key, state.params, state.ema, state.opt, state.extra)
-    new = jax.tree.map(lambda a, b: jnp.where(finite, a, b), new, kept)
-    return new, {"loss": total, **metrics, "skipped": 1.0 - finite.astype(jnp.float32)}
+    return _where(finite, new, kept), {"loss": total, **metrics, "skipped": 1.0 - finite.astype(jnp.float32)}
 
   return step
 
@@ -97,6 +97,11 @@ def _gradient(loss: Callable, group: str, params: PyTree, state: State, batch: P
   total, _ = jax.lax.scan(add, zeros, indexed)
   (value, scalars), grads = jax.tree.map(lambda a: a / accumulate, total)
   return grads, value, scalars
+
+
+def _where(chosen: jax.Array | bool, a: PyTree, b: PyTree) -> PyTree:
+  """Of two trees alike, a where `chosen` is above 0, else b."""
+  return a if chosen is True else jax.tree.map(lambda a, b: jnp.where(chosen > 0, a, b), a, b)
 
 
 def _average(decay: float, step: jax.Array, old: PyTree, new: PyTree) -> PyTree:
