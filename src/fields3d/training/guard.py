@@ -13,6 +13,7 @@ import numpy as np
 from fields3d.core.errors import Diverged
 
 WINDOW = 64
+NOT_ALWAYS = ("spread", "coverage", "coverage_real")  # scalars that are not finite at steps that do not measure them
 
 
 @dataclasses.dataclass
@@ -90,7 +91,7 @@ def culprit(metrics: Mapping[str, float]) -> str:
   >>> culprit({"loss": math.nan, "field/eikonal": math.inf, "field/distance": 0.1})
   'field/eikonal'
   """
-  bad = [name for name, value in metrics.items() if not math.isfinite(value)]
+  bad = [name for name, value in metrics.items() if not math.isfinite(value) and name.split("/")[-1] not in NOT_ALWAYS]
   general = ("loss", "grad_norm")
   specific = [name for name in bad if name.split("/")[-1] not in general]
   return next(iter(specific + bad), "parameters")

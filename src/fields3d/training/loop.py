@@ -31,6 +31,7 @@ from fields3d.training.optim import Optimiser
 from fields3d.training.prefetch import Idle, Prefetch
 from fields3d.training.sharding import Sharding
 from fields3d.training.step import init_state
+from fields3d.training.symptoms import Symptoms
 
 
 @dataclasses.dataclass(frozen=True)
@@ -103,7 +104,7 @@ class Loop:
     self.pending, self.sums, self.counts = collections.deque(), collections.Counter(), collections.Counter()
     self.step = self.offset = self.rollbacks = 0
     self.saved_step = -1
-    self.idle = Idle()
+    self.idle, self.symptoms = Idle(), Symptoms()
     self.checkpoints = Checkpoints(workdir / "checkpoints", settings.keep, settings.keep_every)
     self.state = None
 
@@ -178,6 +179,8 @@ class Loop:
         if warn:
           self.log.note(f"the device waits for batches {share:.0%} of the time: raise --config.train.prefetch (now "
                         f"{self.settings.prefetch}), or make batches cheaper")
+        for text in self.symptoms.watch(means):
+          self.log.note(text)
         self.sums.clear(), self.counts.clear()
     return None
 
