@@ -164,3 +164,33 @@ def test_settings_are_checked():
     check(EVALUATORS, {"name": "distribution", "protocol": "pointflaw"}, "evals.distribution")
   with pytest.raises(UsageFault, match="did you mean 'pvd'"):
     cloud_protocol("pwd")
+
+
+def points_on(z, key):
+  """200 points of a box's surface, uniform by area."""
+  face_key, key = jax.random.split(key)
+  area = jnp.tile(jnp.array([z[1] * z[2], z[0] * z[2], z[0] * z[1]]), 2)
+  face = jax.random.choice(face_key, 6, (200,), p=area / area.sum())
+  x = jax.random.uniform(key, (200, 3), minval=-1.0, maxval=1.0) * z[None]
+  wall = jnp.where(face < 3, 1.0, -1.0)[:, None] * z[None]
+  return jnp.where(jnp.arange(3)[None] == face[:, None] % 3, wall, x)
+
+
+def test_clouds_of_the_truth_are_not_told_from_it_and_trivial_sets_are(tmp_path):
+  out = tmp_path / "clouds"
+  out.mkdir()
+  evaluator = build(EVALUATORS, {"name": "distribution", **QUICK, "pred": "points", "trivial": True}, "evals.distribution")
+  lost = lambda z, key: jnp.where(z[0] > 0.65, jnp.nan, points_on(z, key))
+  for cloud, failed in ((points_on, 0), (lost, 1)):
+    found = evaluator(EvaluationInput({"sample": fresh, "points": cloud}, DATASET, out, 7))
+    assert (sum(row.status != "ok" for row in found.rows) > 0) == failed
+    nn = by_name(found)["1nna_cd_percent"]
+    assert failed or nn.low <= 50 <= nn.high
+    for name in ("gaussian_cloud", "independent_points", "one_shape"):
+      poor = by_name(found)[f"1nna_cd_percent/{name}"]
+      assert poor.low > 60 and poor.value > nn.value and poor.floor == nn.floor
+  with Image.open(out / "0000_nearest_training_shapes.png") as sheet:
+    assert sheet.size[0] > 0
+  with pytest.raises(UsageFault, match="300 points are asked for, the task's clouds have 200"):
+    build(EVALUATORS, {"name": "distribution", **QUICK, "pred": "points", "points": 300}, "evals.x")(
+        EvaluationInput({"sample": fresh, "points": points_on}, DATASET, out, 7))

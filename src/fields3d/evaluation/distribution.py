@@ -13,8 +13,9 @@ from fields3d.core.types import Dataset, Mesh, Shape
 from fields3d.evaluation.cloud_protocols import PROTOCOLS, CloudProtocol
 from fields3d.evaluation.progress import progress
 from fields3d.evaluation.results import Evaluation, EvaluationInput, Evaluator, Row
-from fields3d.evaluation.samples import LazyMeshes, choose, clouds_of, draw_meshes
+from fields3d.evaluation.samples import LazyMeshes, choose, clouds_of, draw_clouds, draw_meshes
 from fields3d.evaluation.set_comparison import Clouds, Comparison, Emd, compare_sets
+from fields3d.evaluation.trivial_sets import splats, trivial_sets
 from fields3d.rendering.rasterize import render_mesh
 
 SHEET = "0000_nearest_training_shapes.png"
@@ -24,14 +25,15 @@ _COLUMNS, _LINE = 4, 13  # Pairs of a sheet's row; pixels of a line of text.
 def distribution(pred: str = "sdf", split: Literal["train", "val", "test"] = "test", num: Count | None = None,
                  protocol: Literal[tuple(PROTOCOLS)] = "pointflow", points: Count | None = None,
                  emd: Emd = "none", resolution: Count = 128, max_train: Count | None = None, k: Count = 5,
-                 pictures: Index = 16, picture: Count = 128, seed: Index = 0) -> Evaluator:
+                 pictures: Index = 16, picture: Count = 128, trivial: bool = False, seed: Index = 0) -> Evaluator:
   """Evaluates as many draws as there are held-out shapes, as sets of clouds.
 
   Needs the task's predict functions "sample" and `pred`. Draws are shared with other evaluators of the same seed and
   resolution (`samples.draw_meshes`).
 
   Args:
-    pred: the predict function that is the field. split: whose shapes are the references.
+    pred: the predict function that is the field; "points" takes the task's own clouds, without a surface.
+    split: whose shapes are the references.
     num: how many references, at random, and draws; all of the split when None.
     protocol: of `cloud_protocols`. points: of each cloud; the protocol's own number when None.
     emd: also under an EMD, see `compare_sets`; the exact one's time grows with the cube of `points`.
@@ -39,6 +41,7 @@ def distribution(pred: str = "sdf", split: Literal["train", "val", "test"] = "te
     max_train: training shapes that are looked at, at random; all when None.
     k: neighbours of the manifolds.
     pictures: draws on the sheet beside their nearest training shapes, the nearest first; picture: pixels of a side.
+    trivial: put MMD, COV and 1-NNA of sets without a model beside the draws' (`trivial_sets`).
     seed: of every random choice; `EvaluationInput.seed` replaces it.
   """
   settings = dict(locals())
@@ -48,11 +51,18 @@ def distribution(pred: str = "sdf", split: Literal["train", "val", "test"] = "te
     chosen = seed if inputs.seed is None else inputs.seed
     held = _Split(inputs.dataset, split, num, chosen)
     trained = _Split(inputs.dataset, "train", max_train, chosen, limit=True)
-    drawn = draw_meshes(inputs, len(held), resolution, chosen, pred)
-    sets = [_clouds(meshes, per_cloud, chosen, stream, chosen_protocol)
-            for stream, meshes in enumerate((drawn, held.meshes(), trained.meshes()))]
+    if pred == "points":
+      clouds, rows, problems = draw_clouds(inputs, len(held), per_cloud, chosen)
+      place = {int(row): i for i, row in enumerate(rows)}
+      drawn = LazyMeshes(len(held), lambda i: splats(clouds[place[i]]) if i in place else None, problems)
+      first = Clouds(clouds * np.float32(chosen_protocol.scale), rows, len(held))
+    else:
+      drawn = draw_meshes(inputs, len(held), resolution, chosen, pred)
+      first = _clouds(drawn, per_cloud, chosen, 0, chosen_protocol)
+    sets = [first, *(_clouds(split.meshes(), per_cloud, chosen, i, chosen_protocol) for i, split in ((1, held), (2, trained)))]
     with progress() as show:
       found = compare_sets(*sets, chosen_protocol, emd=emd, k=k, seed=chosen, split=f"{split} shapes",
+                           trivial=trivial_sets(sets[2], len(held), chosen) if trivial else None,
                            watch=lambda what: functools.partial(show, what))
     rows = _rows(drawn, found, trained, inputs.dataset.info, chosen_protocol)
     if pictures:

@@ -89,6 +89,35 @@ def draw_meshes(inputs: EvaluationInput, num: int, resolution: int, seed: int, p
   return LazyMeshes(num, read, problems)
 
 
+def draw_clouds(inputs: EvaluationInput, num: int, points: int, seed: int) -> tuple[np.ndarray, np.ndarray, dict[int, str]]:
+  """The first `num` clouds that a run draws with a seed: its codes are those of `draw_meshes`, its points of "points".
+
+  Args:
+    points: of each cloud, a random choice of those that the task gives.
+
+  Returns:
+    clouds (m, points, 3) float32 in the model frame, (m,) which draw each is, and why the others are none.
+
+  Raises:
+    UsageFault: the task draws no points, or fewer.
+  """
+  asker = "evals: the task has no clouds of points"
+  codes, cloud = _Codes(lookup(inputs.predict, "sample", asker), seed), lookup(inputs.predict, "points", asker)
+  kept, rows, problems = [], [], {}
+  with progress() as show:
+    for index in range(num):
+      found = np.asarray(cloud(codes[index], jax.random.fold_in(jax.random.key(seed), index)), np.float32)
+      if len(found) < points:
+        raise UsageFault("evals.points", f"{points} points are asked for, the task's clouds have {len(found)}", "ask for fewer")
+      if np.isfinite(found).all():
+        kept.append(found[np.random.default_rng((seed, 23, index)).choice(len(found), points, replace=False)])
+        rows.append(index)
+      else:
+        problems[index] = "is not finite"
+      show("draws", index + 1, num)
+  return np.stack(kept) if kept else np.zeros((0, points, 3), np.float32), np.array(rows, np.int64), problems
+
+
 def reference_meshes(dataset: Dataset, split: str, num: int | None = None, seed: int = 0) -> LazyMeshes:
   """The true surfaces of a split, in its order; of `num` shapes chosen at random where given, in the split's order.
 

@@ -6,7 +6,7 @@ sets is in both. Without, it is one half of the references against the other: ha
 """
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Literal
 
 import numpy as np
@@ -89,7 +89,8 @@ class _Setting:
 
 def compare_sets(samples: Clouds, references: Clouds, training: Clouds | None, protocol: CloudProtocol, *,
                  emd: Emd = "none", k: int = 5, seed: int = 0, split: str = "references",
-                 sampling: str = "uniform by area", watch: Watch | None = None) -> Comparison:
+                 sampling: str = "uniform by area", trivial: Mapping[str, Clouds] | None = None,
+                 watch: Watch | None = None) -> Comparison:
   """MMD, COV, 1-NNA, precision, recall, density, coverage, diversity, JSD, Frechet distance, memorisation.
 
   Args:
@@ -97,6 +98,7 @@ def compare_sets(samples: Clouds, references: Clouds, training: Clouds | None, p
       there is no memorisation test, and the control is half of the references against the other half.
     emd: also MMD, COV and 1-NNA under the protocol's EMD: the "exact" one, or the "annealed" one of published tables.
     k: of the manifolds. split: what the references are called. sampling: how points were drawn.
+    trivial: poor sets by name, whose MMD, COV and 1-NNA under CD are put beside the samples'.
     watch: what is counted -> (done, total) -> None.
 
   Raises:
@@ -116,6 +118,11 @@ def compare_sets(samples: Clouds, references: Clouds, training: Clouds | None, p
     metrics += _neighbour_metrics(own, real, kind, setting)
     if kind == "cd":
       metrics += _manifold_metrics(own, real, k, setting) + [_diversity(own, setting)]
+      for name, poor in (trivial or {}).items():
+        poor = dataclasses.replace(own, xx=distances.matrix(kind, poor.points, poor.points, name),
+                                   xy=distances.matrix(kind, poor.points, references.points, f"{name} to {split}"))
+        metrics += [dataclasses.replace(m, name=m.name.replace(" [", f"/{name} [", 1))
+                    for m in _neighbour_metrics(poor, real, kind, setting)[:3]]
   metrics += [_divergence(samples, references, control, against, setting),
               _frechet(samples, references, control, against, setting)]
   nearest, distance = np.full(samples.num, -1), np.full(samples.num, np.inf)
