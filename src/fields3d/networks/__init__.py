@@ -4,6 +4,8 @@ from fields3d.core.config import Table
 from fields3d.networks.discriminator import discriminator
 from fields3d.networks.mlp import mlp
 from fields3d.networks.point_adversaries import code_critic, code_generator, point_critic, point_generator
+from fields3d.networks.projected import projected
+from fields3d.networks.pvcnn import pvcnn
 from fields3d.networks.residual_mlp import residual_mlp
 from fields3d.networks.set_transformer import set_transformer
 from fields3d.networks.upsampler import upsampler
@@ -14,12 +16,14 @@ NETWORKS: Table = {
 }
 
 DENOISERS: Table = {
+    "pvcnn": pvcnn,
     "residual_mlp": residual_mlp,
     "set_transformer": set_transformer,
 }
 
 DISCRIMINATORS: Table = {
     "convolutional": discriminator,
+    "projected": projected,
 }
 
 UPSAMPLERS: Table = {
