@@ -10,6 +10,7 @@ The names in `Task.predict`, over all tasks (an evaluator or command asks for on
   sample(params, extra, key, num) -> (num, d)      new codes from the fitted distribution (num is static)
   latents(params, extra, batch, key) -> (rows, *z) the clean codes of a batch's rows: what a prior over this task learns
   encode(params, extra, points, key) -> z          the code of a cloud of points (n, 3) on a surface
+  points(params, extra, z, key) -> (n, 3)          points of the shape of code z, on its surface; drawn by the key, or fixed
   sample_label(params, extra, key, label, num) -> (num, *z)   draws of one class (num is static)
   complete(params, extra, points, key, num) -> (num, *z)      draws that fit a partial scan (n, 3) (num is static)
   render(params, extra, rays) -> {"rgb" (n, 3), "opacity" (n,), "depth" (n,), "normal" (n, 3) if known}
@@ -49,7 +50,9 @@ class Task:
 
   init: (key) -> (params: {group: pytree}, extra: pytree without gradients).
   losses: {group: (params, extra, batch, key, step) -> (loss, {name: scalar})}. Each loss differentiates its own
-    group only, in this order, each seeing the groups updated before it; a group without a loss is frozen.
+    group only, in this order, each seeing the groups updated before it; a group without a loss is frozen. Of a scalar
+    called "update" (0 or 1), 0 leaves the group and its optimiser as they are for this step: critics that rest, generators
+    that wait for their critic.
   predict: {name: (params, extra, ...) -> output}; names above.
   refresh: (params, extra, batch, key, step) -> extra, after the updates, without gradients.
   """
