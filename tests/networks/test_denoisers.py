@@ -12,13 +12,17 @@ from fields3d.core.config import build
 from fields3d.core.errors import UsageFault
 from fields3d.networks import DENOISERS
 from fields3d.networks.denoiser import DenoiserNetwork, waves
+from fields3d.networks.point_voxels import from_voxels, to_voxels
+from fields3d.networks.voxel_transformer import from_patches, patches, waves_of_places
 
-SHAPES = {"pvcnn": (12, 4), "residual_mlp": (6,), "set_transformer": (5, 3)}  # a row per entry of the table
+SHAPES = {"pointwise": (6, 3), "pvcnn": (12, 4), "residual_mlp": (6,), "set_transformer": (5, 3),
+          "voxel_transformer": (4, 4, 4, 2)}  # a row per entry of the table
 BLOCKS = dict(width=16, depth=2, heads=2)
-SIZES = {"pvcnn": dict(width=16, down=(16,), up=(16,), down_blocks=(1,), up_blocks=(0,), resolutions=(3,), centres=(4,),
+SIZES = {"pointwise": dict(widths=(16, 24)),
+         "pvcnn": dict(width=16, down=(16,), up=(16,), down_blocks=(1,), up_blocks=(0,), resolutions=(3,), centres=(4,),
                        radii=(1.0,), neighbours=3, attend=(), heads=2, dropout=0.0),
-         "residual_mlp": BLOCKS, "set_transformer": BLOCKS}
-SETS = ["pvcnn", "set_transformer"]  # that know no order
+         "residual_mlp": BLOCKS, "set_transformer": BLOCKS, "voxel_transformer": BLOCKS | dict(patch=2)}
+SETS = ["pointwise", "pvcnn", "set_transformer"]  # that know no order
 CLASSES, TOKEN_DIM, ROWS = 3, 4, 2
 
 
@@ -154,6 +158,42 @@ def test_a_permutation_of_the_set_permutes_the_answer_and_one_of_the_tokens_chan
   np.testing.assert_allclose(net.apply(params, x[:, order], c, label, tokens), base[:, order], rtol=1e-4, atol=1e-4)
   np.testing.assert_allclose(net.apply(params, x, c, label, tokens[:, ::-1]), base, rtol=1e-4, atol=1e-4)
   assert np.abs(base - base[:, order]).max() > 1e-2  # values of 1 to 10
+
+
+def test_pointwise_points_hear_the_code_and_not_each_other():
+  net, params = made("pointwise")
+  x, c, label, tokens = inputs("pointwise")
+  difference = np.abs(net.apply(params, x.at[:, 2].add(1), c, label, tokens) - net.apply(params, x, c, label, tokens))
+  assert difference[:, 2].max() > 1e-2
+  np.testing.assert_array_equal(np.delete(difference, 2, axis=1), 0)
+
+
+def test_a_cloud_is_denoised_by_way_of_its_voxels_without_order():
+  net = network("voxel_transformer", resolution=4)
+  shape = jax.eval_shape(lambda key: net.init(key, (6, 3), CLASSES), jax.random.key(0))
+  params, (x, c, label, _) = shaken(shape), inputs("pointwise")
+  order = np.asarray([3, 0, 4, 1, 2, 5])
+  base = net.apply(params, x, c, label, None)
+  np.testing.assert_allclose(net.apply(params, x[:, order], c, label, None), base[:, order], rtol=1e-4, atol=1e-4)
+  assert np.abs(base - base[:, order]).max() > 1e-2  # values of 1 to 10
+  voxels, where = to_voxels(x, x, 4)
+  np.testing.assert_allclose(from_voxels(net.apply(params, voxels, c, label, None), where), base, rtol=1e-4, atol=1e-4)
+
+
+def test_patches_hold_cubes_of_voxels_and_are_told_apart_by_their_places():
+  voxels = np.random.default_rng(0).standard_normal((2, 6, 6, 6, 2)).astype(np.float32)
+  found = patches(jnp.asarray(voxels), 3)
+  np.testing.assert_array_equal(found[1, 5], voxels[1, 3:, :3, 3:].ravel())  # 5 is (1, 0, 1) of 2^3
+  np.testing.assert_array_equal(from_patches(found, 3), voxels)
+  places = waves_of_places(4, 24)
+  distance = np.linalg.norm(places[:, None] - places, axis=-1)
+  assert distance[~np.eye(64, dtype=bool)].min() > 0.5
+
+
+@pytest.mark.parametrize("shape, match", [((6, 6, 6, 1), "do not divide"), ((4, 4, 8, 1), "cubes"), ((8,), "cubes")])
+def test_what_a_voxel_transformer_cannot_cut_into_patches_is_a_fault(shape, match):
+  with pytest.raises(UsageFault, match=match):
+    build(DENOISERS, dict(name="voxel_transformer")).init(jax.random.key(0), shape, 0)
 
 
 def test_levels_a_thousandth_apart_look_different_and_a_unit_apart_unrelated():

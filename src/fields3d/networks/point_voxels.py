@@ -117,8 +117,9 @@ def pvconv(params: dict, x: Float[Array, "b n 3"], features: Float[Array, "b n c
   Source: PVCNN (Liu et al. 2019), section 4.1, figure 3; with swish and squeeze-excitation (Hu et al. 2018) as in PVD
     (Zhou et al. 2021), the authors' code. Norms told of e: here.
 
-  >>> params = init_pvconv(jax.random.key(0), 2, 8, 4)
-  >>> pvconv(params, jnp.ones((1, 6, 3)), jnp.ones((1, 6, 2)), jnp.ones((1, 4)), 3, Policy()).shape
+  >>> params = jax.eval_shape(lambda key: init_pvconv(key, 2, 8, 4), jax.random.key(0))
+  >>> ones = lambda *shape: jnp.ones(shape)
+  >>> jax.eval_shape(lambda p: pvconv(p, ones(1, 6, 3), ones(1, 6, 2), ones(1, 4), 3, Policy()), params).shape
   (1, 6, 8)
   """
   voxels, where = to_voxels(x, features, resolution)

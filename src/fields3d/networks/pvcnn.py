@@ -52,8 +52,8 @@ def pvcnn(width: Count = 64, down: tuple[Count, ...] = (32, 64, 128, 256), up: t
     a ball's points are the first found, and the input is not handed to the last stage back.
 
   >>> network = pvcnn(8, (8,), (8,), (1,), (1,), (4,), (5,), (1.0,), neighbours=3, attend=())
-  >>> params = network.init(jax.random.key(0), (7, 3), num_classes=0)
-  >>> network.apply(params, jnp.ones((5, 7, 3)), jnp.ones(5), None, None).shape
+  >>> params = jax.eval_shape(lambda key: network.init(key, (7, 3), num_classes=0), jax.random.key(0))
+  >>> jax.eval_shape(lambda p: network.apply(p, jnp.ones((5, 7, 3)), jnp.ones(5), None, None), params).shape
   (5, 7, 3)
   """
   lists = (down, up, down_blocks, up_blocks, resolutions, centres, radii)

@@ -1,5 +1,7 @@
 """A denoiser of sets of vectors: attention among them, with no order and no positions."""
 
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
 
@@ -32,6 +34,16 @@ def set_transformer(width: Count = 256, depth: Count = 6, heads: Count = 8, expa
   >>> network.apply(params, jnp.ones((5, 7, 3)), jnp.ones(5), None, None).shape
   (5, 7, 3)
   """
+  return adaptive_transformer(width, depth, heads, expansion, dropout, remat, compute)
+
+
+def adaptive_transformer(width: int, depth: int, heads: int, expansion: int, dropout: float, remat: bool, compute: Compute,
+                         positions: Callable = lambda num: None) -> DenoiserNetwork:
+  """`set_transformer`, with what `positions` says of m vectors, (m, width), added to what is read of them.
+
+  Raises:
+    UsageFault: `heads` does not divide `width`.
+  """
   check_heads(width, heads, "--config.task.prior.network")
   policy = Policy(compute)
 
@@ -49,6 +61,8 @@ def set_transformer(width: Count = 256, depth: Count = 6, heads: Count = 8, expa
 
   def apply(params, x, c, label, tokens, key=None, previous=None):
     h, e, tokens = read_inputs(params["inputs"], x, c, label, tokens, previous, policy)
+    place = positions(x.shape[1])
+    h = h if place is None else h + place[None]
 
     def block(h, layer):
       layer, i = layer

@@ -25,8 +25,8 @@ def convolve(params: dict[str, jax.Array], h: Float[Array, "b r r r c"], policy:
 
   As nine matmuls, and their gradients too: a CPU's own convolutions take up to three times as long at 16 and 32 channels.
 
-  >>> params = init_convolution(jax.random.key(0), 2, 5)
-  >>> convolve(params, jnp.ones((1, 4, 4, 4, 2)), Policy()).shape
+  >>> params = jax.eval_shape(lambda key: init_convolution(key, 2, 5), jax.random.key(0))
+  >>> jax.eval_shape(lambda p: convolve(p, jnp.ones((1, 4, 4, 4, 2)), Policy()), params).shape
   (1, 4, 4, 4, 5)
   """
   return _correlate(h, params["w"], policy) + params["b"][None, None, None, None]
