@@ -8,7 +8,7 @@ import pytest
 from fields3d.core.config import build
 from fields3d.core.errors import UsageFault
 from fields3d.networks import CRITICS, GENERATORS
-from fields3d.networks.volumes import doubled, halved, init_scales, normalised
+from fields3d.networks.volumes import doubled, halved, normalised
 
 MADE = {"voxel_generator": (dict(size=8, width=4), (8, 8, 8, 1)), "point_generator": (dict(points=6, widths=(8, 4)), (6, 3)),
         "code_generator": (dict(dim=5, widths=(4,)), (5,))}  # a row per entry of the table
@@ -45,12 +45,13 @@ def test_doubling_is_the_transpose_of_halving(volume):
 
 
 def test_a_batch_norm_is_over_batch_and_places_and_a_layer_norm_over_a_row():
-  x = 3 + 2 * normal(4, 2, 2, 2, 3)
+  x = jnp.array([3.0, 0, -1]).reshape(1, 1, 1, 1, 3) + 2 * normal(4, 2, 2, 2, 3)
+  params = {"scale": jnp.array([1.0, 2, 3]), "shift": jnp.array([0.0, 1, 0])}
   for norm, axes in (("batch", (0, 1, 2, 3)), ("layer", (1, 2, 3, 4))):
-    out = normalised(init_scales(3), x, norm)
-    np.testing.assert_allclose(jnp.mean(out, axis=axes), 0, atol=1e-5)  # of values of order 1
-    np.testing.assert_allclose(jnp.std(out, axis=axes), 1, rtol=1e-4)
-  np.testing.assert_array_equal(normalised(init_scales(3), x, "none"), x)
+    wide = np.asarray(x, np.float64)
+    want = (wide - wide.mean(axes, keepdims=True)) / wide.std(axes, keepdims=True) * [1, 2, 3] + [0, 1, 0]
+    np.testing.assert_allclose(normalised(params, x, norm), want, rtol=1e-4, atol=1e-4)  # of order 1; 1e-5 on the variance
+  np.testing.assert_array_equal(normalised(params, x, "none"), x)
 
 
 def test_the_tables_and_these_tests_name_the_same_networks():

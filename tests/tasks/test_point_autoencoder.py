@@ -21,7 +21,7 @@ from fields3d.training.step import init_state, make_step
 
 DENSE = dict(name="dense", points=24, widths=(16, 32))
 DIFFUSION = dict(name="diffusion", points=24, diffusion=dict(noise=dict(name="flow"), target="flow", sigma_data=0.5),
-                 network=dict(name="set_transformer", width=16, depth=1, heads=2), sampler=dict(name="ddim", steps=8))
+                 network=dict(name="pointwise", widths=(32, 64, 32)), sampler=dict(name="ddim", steps=8))
 DECODERS = {"dense": DENSE, "diffusion": DIFFUSION}  # a row per entry of the table
 FLOW = dict(name="realnvp", layers=2, width=8)
 
@@ -116,6 +116,13 @@ def test_a_code_depends_on_the_points_and_not_on_their_order(settings):
   one = task.predict["encode"](params, extra, jnp.asarray(batch["surface"][1, ::-1]), jax.random.key(0))
   np.testing.assert_allclose(one, codes[1], rtol=1e-5, atol=1e-6)  # entries of order 0.1 to 1
   assert np.abs(codes[0] - codes[1]).max() > 1e-3
+
+
+def test_the_plain_code_of_two_clouds_together_is_the_larger_of_theirs():
+  task, (a, b) = make(), jnp.asarray(boxes(np.random.default_rng(0), rows=2)["surface"])
+  params, extra = jax.jit(task.init)(jax.random.key(0))
+  code = lambda points: task.predict["encode"](params, extra, points, jax.random.key(0))
+  np.testing.assert_allclose(code(jnp.concatenate([a, b])), jnp.maximum(code(a), code(b)), rtol=1e-5)
 
 
 @pytest.mark.parametrize("name, steps, least", [("dense", 200, 0.6), pytest.param("diffusion", 800, 0.5, marks=pytest.mark.slow)])
