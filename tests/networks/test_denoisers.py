@@ -16,12 +16,13 @@ from fields3d.networks.point_voxels import from_voxels, to_voxels
 from fields3d.networks.voxel_transformer import from_patches, patches, waves_of_places
 
 SHAPES = {"pointwise": (6, 3), "pvcnn": (12, 4), "residual_mlp": (6,), "set_transformer": (5, 3),
-          "voxel_transformer": (4, 4, 4, 2)}  # a row per entry of the table
+          "voxel_transformer": (4, 4, 4, 2), "voxel_unet": (4, 4, 4, 2)}  # a row per entry of the table
 BLOCKS = dict(width=16, depth=2, heads=2)
 SIZES = {"pointwise": dict(widths=(16, 24)),
          "pvcnn": dict(width=16, down=(16,), up=(16,), down_blocks=(1,), up_blocks=(0,), resolutions=(3,), centres=(4,),
                        radii=(1.0,), neighbours=3, attend=(), heads=2, dropout=0.0),
-         "residual_mlp": BLOCKS, "set_transformer": BLOCKS, "voxel_transformer": BLOCKS | dict(patch=2)}
+         "residual_mlp": BLOCKS, "set_transformer": BLOCKS, "voxel_transformer": BLOCKS | dict(patch=2),
+         "voxel_unet": dict(width=16, multiples=(1, 2), heads=2)}
 SETS = ["pointwise", "pvcnn", "set_transformer"]  # that know no order
 CLASSES, TOKEN_DIM, ROWS = 3, 4, 2
 
@@ -194,6 +195,12 @@ def test_patches_hold_cubes_of_voxels_and_are_told_apart_by_their_places():
 def test_what_a_voxel_transformer_cannot_cut_into_patches_is_a_fault(shape, match):
   with pytest.raises(UsageFault, match=match):
     build(DENOISERS, dict(name="voxel_transformer")).init(jax.random.key(0), shape, 0)
+
+
+@pytest.mark.parametrize("shape", [(6, 6, 6, 1), (4, 4, 8, 1), (8, 3)])
+def test_what_a_voxel_unet_cannot_halve_twice_is_a_fault(shape):
+  with pytest.raises(UsageFault, match="halved 2 times"):
+    build(DENOISERS, dict(name="voxel_unet", multiples=(1, 1, 1))).init(jax.random.key(0), shape, 0)
 
 
 def test_levels_a_thousandth_apart_look_different_and_a_unit_apart_unrelated():

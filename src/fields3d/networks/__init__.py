@@ -12,6 +12,7 @@ from fields3d.networks.set_transformer import set_transformer
 from fields3d.networks.upsampler import upsampler
 from fields3d.networks.voxel_adversaries import voxel_critic, voxel_generator
 from fields3d.networks.voxel_transformer import voxel_transformer
+from fields3d.networks.voxel_unet import voxel_unet
 
 NETWORKS: Table = {
     "mlp": mlp,
@@ -23,6 +24,7 @@ DENOISERS: Table = {
     "residual_mlp": residual_mlp,
     "set_transformer": set_transformer,
     "voxel_transformer": voxel_transformer,
+    "voxel_unet": voxel_unet,
 }
 
 DISCRIMINATORS: Table = {
