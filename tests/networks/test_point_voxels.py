@@ -10,6 +10,7 @@ import pytest
 from fields3d.core.numerics import Policy
 from fields3d.networks.point_neighbours import ball, spread
 from fields3d.networks.point_voxels import from_voxels, init_pvconv, pvconv, to_voxels
+from fields3d.networks.voxel_blocks import convolve
 
 R, ROWS, POINTS, CHANNELS, OUT, CONDITION = 4, 2, 30, 3, 16, 5
 DRAW = np.random.default_rng(0)
@@ -80,6 +81,16 @@ def test_pvconv_is_the_dense_loops_over_points_and_voxels():
   expected = np.stack([dense_pvconv(*row) for row in zip(X, FEATURES, E)])
   assert np.abs(expected).max() > 1
   np.testing.assert_allclose(run(X, FEATURES), expected, rtol=1e-4, atol=2e-5)  # values near 1
+
+
+def test_the_convolutions_own_gradients_are_those_of_jaxs_convolution():
+  draw = np.random.default_rng(4)
+  h, w, g = (jnp.asarray(draw.standard_normal(shape), jnp.float32)
+             for shape in ((2, 2, 3, 4, 3), (3, 3, 3, 3, 5), (2, 2, 3, 4, 5)))
+  own = lambda h, w: convolve({"w": w, "b": jnp.zeros(5)}, h, Policy())
+  jaxs = lambda h, w: jax.lax.conv_general_dilated(h, w, (1, 1, 1), "SAME", dimension_numbers=("NDHWC", "DHWIO", "NDHWC"))
+  for found, expected in zip(*(jax.jit(lambda h, w, f=f: jax.vjp(f, h, w)[1](g))(h, w) for f in (own, jaxs))):
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)  # sums of 50 to 135 terms near 1
 
 
 def test_pvconv_hears_neither_order_nor_shift_nor_scale():
