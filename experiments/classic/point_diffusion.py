@@ -1,0 +1,69 @@
+"""Diffusion of clouds of points: PVD's point-voxel network on 512 points of procedural chairs and tables, on two cores.
+
+The latents that the prior learns are the clouds themselves. `:transformer` has Point-E's transformer in the network's place,
+`:dit` DiT-3D's on patches of voxels; `:paper` is PVD as published (2,048 points, 1,000 steps, its network), on procedural chairs.
+Completion, guidance and samplers are those of every prior here.
+
+Source: Zhou et al. 2021, "3D shape generation and completion through point-voxel diffusion" (PVD), and the authors' code: eps,
+  linear betas 1e-4 to 0.02, T 1000, Adam 2e-4 (0.5, 0.999), 16 clouds a step, dropout 0.1; Nichol et al. 2022, "Point-E", and
+  Mo et al. 2023, "DiT-3D", for the other networks; DDIM (Song et al. 2021), 50 steps, for the evaluation.
+Expect: see "Classic families" in experiments/README.md.
+
+  fields3d train --config experiments/classic/point_diffusion.py --workdir runs/point_diffusion
+  fields3d evaluate runs/point_diffusion
+  fields3d evaluate runs/point_diffusion --config.task.prior.sampler.name=ddpm --config.task.prior.sampler.steps=1000
+  fields3d train --config experiments/classic/point_diffusion.py:transformer --workdir runs/point_transformer
+  fields3d train --config experiments/classic/point_diffusion.py:runlocal --workdir runs/local      (seconds)
+
+Often overridden: --config.task.prior.guidance=2  --config.task.scan_points=256  --config.data.families=chair
+"""
+
+from ml_collections import ConfigDict
+
+VARIANTS = ("runlocal", "transformer", "dit", "paper")
+POINTS = 512
+
+
+def shapes(arg, rows):
+  """Procedural chairs and tables, 2,000 to learn from and 400 held out; of each shape points on its surface."""
+  local, paper = arg == "runlocal", arg == "paper"
+  points = 32 if local else 2048 if paper else POINTS
+  return dict(name="procedural", families=("chair",) if paper else ("chair", "table"), num_shapes=8 if local else 50_000 if paper else 2000,
+              num_val=0, num_test=6 if local else 400, samples_per_shape=1000, near_variances=(0.005,), near_fraction=0.85, rows=rows,
+              points=0, surface=points, cached=not local, seed=0)
+
+
+def evaluators(arg, pred):
+  """As many draws as there are held-out shapes, as clouds of one number of points whatever the family."""
+  local, paper = arg == "runlocal", arg == "paper"
+  return dict(draws=dict(
+      name="distribution", pred=pred, split="test", protocol="pointflow", points=32 if local else 2048 if paper else POINTS, k=3,
+      resolution=16 if local else 64, pictures=2 if local else 24, picture=32 if local else 128, max_train=8 if local else 400))
+
+
+def get_config(arg=None):
+  local, paper = arg == "runlocal", arg == "paper"
+  steps = 10 if local else 500_000 if paper else 6000
+  config = ConfigDict()
+  config.seed = 0
+  config.num_steps = steps
+  config.data = shapes(arg, rows=4 if local else 16)
+  network = dict(name="pvcnn") if paper else dict(
+      name="pvcnn", width=8, down=(8,), up=(8,), down_blocks=(1,), up_blocks=(1,), resolutions=(4,), centres=(8,), radii=(1.0,),
+      neighbours=4, attend=()) if local else dict(
+      name="pvcnn", width=32, down=(16, 32, 64), up=(32, 48, 64), down_blocks=(1, 1, 0), up_blocks=(1, 1, 1), resolutions=(16, 8, 4),
+      centres=(128, 32, 8), radii=(0.4, 0.8, 1.6), neighbours=16, attend=())
+  if arg == "transformer":
+    network = dict(name="set_transformer", width=96, depth=4, heads=4)
+  if arg == "dit":
+    network = dict(name="voxel_transformer", width=96, depth=4, heads=4, resolution=16, patch=4)
+  config.task = dict(
+      name="latent_prior", by_class=not paper, base=dict(name="point_cloud", points=config.data.surface), calibrate=4 if local else 100,
+      prior=dict(name="diffusion", sampler=dict(name="ddim", steps=4 if local else 50),
+                 diffusion=dict(noise=dict(name="linear"), target="eps"), network=network))
+  rate = 2e-4 if paper else dict(name="cosine", start=1e-3, end=1e-5, steps=steps - steps // 20, warmup=steps // 20)
+  config.optim = dict(prior=dict(name="adam", learning_rate=rate, b1=0.5 if paper else 0.9, clip_norm=1.0,
+                                 ema=0.9 if local else 0.9999 if paper else 0.999))
+  config.evals = evaluators(arg, "points")
+  config.train = dict(log_every=5 if local else 50, checkpoint_every=5 if local else 1000)
+  return config

@@ -1,0 +1,51 @@
+"""3D-GAN: a generator of voxel grids against a critic, chairs and tables of 32^3 voxels, on two cores.
+
+The critic rests while it is right on 80 % of a batch or more. `:voxelgan` is the improved line: WGAN-GP with norms of layers,
+five steps of the critic to one of the generator, Adam 1e-4; `:spectral` has spectral norm and a hinge in the penalty's place.
+`:paper` is 64^3 with the paper's widths and rates, on procedural chairs. Surfaces are where the linear field of the cells is 1/2.
+
+Source: Wu et al. 2016, "Learning a probabilistic latent space of object shapes via 3D generative-adversarial modeling": z uniform
+  in [0, 1]^200, 100 grids a step, Adam (0.5), rates 0.0025 and 1e-5, sigmoid; Smith & Meger 2017, "Improved adversarial systems
+  for 3D object generation and reconstruction" (3D-IWGAN), for WGAN-GP.
+Expect: see "Classic families" in experiments/README.md.
+
+  fields3d train --config experiments/classic/voxel_gan.py --workdir runs/voxel_gan
+  fields3d evaluate runs/voxel_gan --step 0 && fields3d evaluate runs/voxel_gan
+  fields3d train --config experiments/classic/voxel_gan.py:voxelgan --workdir runs/voxelgan
+  fields3d train --config experiments/classic/voxel_gan.py:runlocal --workdir runs/local      (seconds)
+
+Often overridden: --config.data.kind=surface  --config.task.gate=1  --config.task.generator.width=32
+"""
+
+from ml_collections import ConfigDict
+from point_diffusion import evaluators, shapes
+
+VARIANTS = ("runlocal", "voxelgan", "spectral", "paper")
+
+
+def get_config(arg=None):
+  local, paper = arg == "runlocal", arg == "paper"
+  size, width = (8, 4) if local else (64, 64) if paper else (32, 16)
+  config = ConfigDict()
+  config.seed = 0
+  config.num_steps = 10 if local else 100_000 if paper else 2000
+  source = shapes(arg, rows=4 if local else 100 if paper else 16)
+  source.update(surface=0, cached=False)
+  config.data = dict(name="voxels", resolution=size, source=source)
+  config.task = dict(
+      name="latent_gan", base=dict(name="voxel_grid"), code_dim=8 if local else 200, noise="uniform", game="non_saturating",
+      penalty="none", gate=0.8, generator=dict(name="voxel_generator", size=size, width=width),
+      critic=dict(name="voxel_critic", width=width))
+  rates = (1e-5, 2.5e-3) if paper else (1e-4, 2.5e-3)  # fewer steps here; the critic's 1e-5 stands still in 2,000
+  if arg == "voxelgan":
+    config.task.update(game="wgan", penalty="wgan_gp", gate=1.0, critic_steps=5)
+    config.task.critic.norm, rates = "layer", (1e-4, 1e-4)
+  if arg == "spectral":
+    config.task.update(game="hinge", gate=1.0)
+    config.task.critic.norm, rates = "spectral", (2e-4, 2e-4)
+  adam = lambda rate, **more: dict(name="adam", learning_rate=rate, b1=0.5, **more)
+  config.optim = dict(critic=adam(rates[0]), generator=adam(rates[1], ema=None if paper else 0.9 if local else 0.99))
+  config.evals = evaluators(arg, "sdf")
+  config.train = dict(log_every=5 if local else 50, checkpoint_every=5 if local else 500)
+  config.extract_resolution = 2 * size
+  return config
