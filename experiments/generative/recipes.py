@@ -44,7 +44,7 @@ def get_config(arg="plain"):
       reconstruct=dict(steps=20 if local else 300, samples=256 if local else 4096))
   decayed = lambda rate: dict(name="cosine", start=rate, end=rate / 100, steps=steps)
   config.optim = dict(field=dict(name="adam", learning_rate=decayed(2e-3), learning_rates=dict(codes=decayed(4e-3)), ema=0.99))
-  config.evals = dict(unseen=dict(name="geometry", split="test", resolution=24 if local else 64,
+  config.evals = dict(unseen=dict(name="geometry", split="test", codes="reconstruct", resolution=24 if local else 64,
                                   points=1000 if local else 30_000, iou_points=1000 if local else 100_000))
   config.train = dict(log_every=10 if local else 50, checkpoint_every=steps)
   config.extract_resolution = 24 if local else 64

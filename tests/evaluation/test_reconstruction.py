@@ -92,6 +92,11 @@ def test_unseen_shapes_are_reconstructed_and_beat_the_nearest_training_shape(dat
   assert theirs.value == pytest.approx(0.03, abs=0.02)
 
 
+def test_unseen_shapes_are_not_given_training_shapes_codes(dataset, tmp_path):
+  with pytest.raises(UsageFault, match="shapes of split 'val' have no fitted codes; set codes=\"reconstruct\""):
+    run(dataset, tmp_path, split="val", codes="code")
+
+
 def test_half_of_the_samples_is_enough_for_a_ball(dataset, tmp_path):
   found = run(dataset, tmp_path, split="val", codes="reconstruct", observe="front", max_shapes=1)
   assert len(found.rows) == 1

@@ -68,6 +68,8 @@ def geometry(pred: str = "sdf", split: Literal["train", "val", "test"] = "train"
     shapes = list(inputs.dataset.shapes(split))[:max_shapes]
     if not shapes:
       raise UsageFault("evals.geometry.split", f"the dataset has no {split!r} shapes", "name a split that it has")
+    if codes == "code" and [s.name for s in shapes] != [s.name for s in list(inputs.dataset.shapes("train"))[:len(shapes)]]:
+      raise UsageFault("evals.geometry.codes", f"the shapes of split {split!r} have no fitted codes", 'set codes="reconstruct"')
     make_field = field_maker(inputs.predict, inputs.dataset.info, pred, codes, observe, observations, chosen)
     nearest = Retrieval(inputs.dataset.shapes("train"), chosen) if baseline != "none" else None
 
