@@ -84,5 +84,5 @@ def get_config(arg=None):
       if small else
       dict(name="anchored_set", latents=256, dim=16, cells=64, halvings=2, doublings=2, width=32, features=16, layers=2, hidden=64,
            depth=2, levels=4))
-  config = settings(arg, points=32 if small else 2048, steps=4 if small else 2000, autoencoder=autoencoder)
+  config = settings(arg, points=32 if small else 2048, steps=4 if small else 4000, autoencoder=autoencoder)
   return paper(config) if arg == "paper" else config
