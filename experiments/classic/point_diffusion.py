@@ -1,7 +1,8 @@
 """Diffusion of clouds of points: PVD's point-voxel network on 512 points of procedural chairs and tables, on two cores.
 
 The latents that the prior learns are the clouds themselves. `:transformer` has Point-E's transformer in the network's place,
-`:dit` DiT-3D's on patches of voxels; `:paper` is PVD as published (2,048 points, 1,000 steps, its network), on procedural chairs.
+`:dit` DiT-3D's on patches of voxels; `:surfaces` has a shape autoencoder of generative/tri_plane_vae.py make surfaces of the clouds,
+so that meshes are judged too; `:paper` is PVD as published (2,048 points, 1,000 steps, its network), on procedural chairs.
 Completion, guidance and samplers are those of every prior here.
 
 Source: Zhou et al. 2021, "3D shape generation and completion through point-voxel diffusion" (PVD), and the authors' code: eps,
@@ -13,6 +14,8 @@ Expect: see "Classic families" in experiments/README.md.
   fields3d evaluate runs/point_diffusion
   fields3d evaluate runs/point_diffusion --config.task.prior.sampler.name=ddpm --config.task.prior.sampler.steps=1000
   fields3d train --config experiments/classic/point_diffusion.py:transformer --workdir runs/point_transformer
+  fields3d train --config experiments/generative/tri_plane_vae.py --workdir runs/tri_plane
+  fields3d train --config experiments/classic/point_diffusion.py:surfaces --workdir runs/point_surfaces
   fields3d train --config experiments/classic/point_diffusion.py:runlocal --workdir runs/local      (seconds)
 
 Often overridden: --config.task.prior.guidance=2  --config.task.scan_points=256  --config.data.families=chair
@@ -20,7 +23,7 @@ Often overridden: --config.task.prior.guidance=2  --config.task.scan_points=256 
 
 from ml_collections import ConfigDict
 
-VARIANTS = ("runlocal", "transformer", "dit", "paper")
+VARIANTS = ("runlocal", "transformer", "dit", "surfaces", "paper")
 POINTS = 512
 
 
@@ -39,6 +42,13 @@ def evaluators(arg, pred):
   return dict(draws=dict(
       name="distribution", pred=pred, split="test", protocol="pointflow", points=32 if local else 2048 if paper else POINTS, k=3,
       resolution=16 if local else 64, pictures=2 if local else 24, picture=32 if local else 128, max_train=8 if local else 400))
+
+
+def vae_of_surfaces():
+  """The task of generative/tri_plane_vae.py."""
+  autoencoder = dict(name="tri_plane", cells=64, halvings=2, doublings=2, dim=4, width=32, features=16, layers=2, hidden=64, depth=2,
+                     levels=4)
+  return dict(name="shape_vae", autoencoder=autoencoder, target="sdf")
 
 
 def get_config(arg=None):
@@ -61,9 +71,14 @@ def get_config(arg=None):
       name="latent_prior", by_class=not paper, base=dict(name="point_cloud", points=config.data.surface), calibrate=4 if local else 100,
       prior=dict(name="diffusion", sampler=dict(name="ddim", steps=4 if local else 50),
                  diffusion=dict(noise=dict(name="linear"), target="eps"), network=network))
+  if arg == "surfaces":
+    config.init_from = "runs/tri_plane"
+    config.task.base.surface = vae_of_surfaces()
   rate = 2e-4 if paper else dict(name="cosine", start=1e-3, end=1e-5, steps=steps - steps // 20, warmup=steps // 20)
   config.optim = dict(prior=dict(name="adam", learning_rate=rate, b1=0.5 if paper else 0.9, clip_norm=1.0,
                                  ema=0.9 if local else 0.9999 if paper else 0.999))
   config.evals = evaluators(arg, "points")
+  if arg == "surfaces":
+    config.evals.soundness = dict(name="quality", num=400, resolution=96, references=64, crossings=False)
   config.train = dict(log_every=5 if local else 50, checkpoint_every=5 if local else 1000)
   return config
