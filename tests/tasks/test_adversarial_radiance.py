@@ -77,7 +77,8 @@ def test_no_step_is_skipped_and_penalties_come_every_so_many_steps(run):
 
 def test_the_generator_descends_the_score_of_its_own_pictures_alone(batch):
   """With a critic that scores redness, its pictures become redder; the critic here is the loss's, not learned."""
-  red = Discriminator(lambda *a: {"unused": jnp.zeros(())}, lambda params, x, known: 10 * jnp.mean(x[..., 0] - x[..., 1], axis=(1, 2)))
+  score = lambda params, x, known: 10 * jnp.mean(x[..., 0] - x[..., 1], axis=(1, 2))
+  red = Discriminator(lambda *a: {"unused": jnp.zeros(())}, score, score)
   field = style_planes(features=2, size=8, width=4, hidden=4)
   task = adversarial_radiance(field, red, INFO, code_dim=8, size=8, samples=4)
   params, extra = task.init(jax.random.key(0))
@@ -120,7 +121,8 @@ def test_every_switch_gives_both_groups_a_finite_gradient(settings, batch):
 
 def made(critic, **settings):
   """The task at 16 pixels with three features, judged by a critic of its own: (pictures) -> scores."""
-  network = Discriminator(lambda *a: {}, lambda own, pictures, known: critic(pictures))
+  score = lambda own, pictures, known: critic(pictures)
+  network = Discriminator(lambda *a: {}, score, score)
   return adversarial_radiance(style_planes(features=2, size=8, width=4, hidden=4, channels=3), network, INFO,
                               **dict(code_dim=8, samples=4, size=16, penalty="none") | settings)
 

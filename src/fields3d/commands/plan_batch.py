@@ -71,6 +71,14 @@ def _pictures(data: Mapping) -> tuple[dict[str, Any], Spec]:
   return info, spec | {"shape": _array(rows, dtype=np.int32), "view": _array(rows, kind.pixels, dtype=np.int32)}
 
 
+def _voxels(data: Mapping, count: int | None) -> tuple[dict[str, Any], Spec]:
+  """What the source's batches hold, and the grids."""
+  source, n = dict(data["source"]), data["resolution"]
+  defaults = {p.name: p.default for p in inspect.signature(DATASETS[source["name"]]).parameters.values()}
+  info, spec = SPECS[source["name"]]({**defaults, **source}, count or ASSUMED.get(source["name"]))
+  return info | {"voxels": n}, spec | {"voxels": _array(spec["shape"].shape[0], n, n, n)}
+
+
 _OBJECT = {"near": 2.0, "far": 6.0, "half": 1.5}
 _OUTDOORS = {"unbounded": True, "opaque": True, "half": 8.0}
 # dataset -> (section with its defaults, count) -> (facts, batch). A dataset without a line here is made and asked.
@@ -82,6 +90,7 @@ SPECS: dict[str, Callable] = {
     "prepared": lambda data, count: _distances(data, count, full=False),
     "rendered": lambda data, count: _rays(data, data["views"], {"near": NEAR, "far": FAR, "depth": True}),
     "shape_views": lambda data, count: _pictures(data),
+    "voxels": _voxels,
     "blender": lambda data, count: _rays(data, count, _OBJECT),
     "transforms": lambda data, count: _rays(data, count, _OUTDOORS),
     "colmap": lambda data, count: _rays(data, count, _OUTDOORS),
