@@ -71,11 +71,16 @@ def _pictures(data: Mapping) -> tuple[dict[str, Any], Spec]:
   return info, spec | {"shape": _array(rows, dtype=np.int32), "view": _array(rows, kind.pixels, dtype=np.int32)}
 
 
+def _specified(data: Mapping, count: int | None) -> tuple[dict[str, Any], Spec]:
+  """The facts and the batch of a section, completed by its dataset's defaults."""
+  name = data["name"]
+  defaults = {p.name: p.default for p in inspect.signature(DATASETS[name]).parameters.values()}
+  return SPECS[name]({**defaults, **data}, count or ASSUMED.get(name))
+
+
 def _voxels(data: Mapping, count: int | None) -> tuple[dict[str, Any], Spec]:
   """What the source's batches hold, and the grids."""
-  source, n = dict(data["source"]), data["resolution"]
-  defaults = {p.name: p.default for p in inspect.signature(DATASETS[source["name"]]).parameters.values()}
-  info, spec = SPECS[source["name"]]({**defaults, **source}, count or ASSUMED.get(source["name"]))
+  n, (info, spec) = data["resolution"], _specified(data["source"], count)
   return info | {"voxels": n}, spec | {"voxels": _array(spec["shape"].shape[0], n, n, n)}
 
 
@@ -113,8 +118,6 @@ def planned_dataset(data: Mapping, count: int | None = None) -> tuple[Dataset, S
   name = data["name"]
   if name not in SPECS:
     raise UsageFault("--config.data.name", f"no plan is made of {name!r}", nearest(name, SPECS))
-  defaults = {p.name: p.default for p in inspect.signature(DATASETS[name]).parameters.values()}
-  given = count or ASSUMED.get(name)
-  info, spec = SPECS[name]({**defaults, **data}, given)
-  said = "" if count or name not in ASSUMED else f"{given} training {'photographs' if 'rgb' in spec else 'shapes'} (--count)"
+  info, spec = _specified(data, count)
+  said = "" if count or name not in ASSUMED else f"{ASSUMED[name]} training {'photographs' if 'rgb' in spec else 'shapes'} (--count)"
   return Dataset(info, None, None, no_views), spec, said

@@ -91,6 +91,17 @@ def lazily(penalty: Callable[[], jax.Array], step: jax.Array, every: int) -> Flo
   return jax.lax.cond(step % every == 0, lambda: every * penalty(), lambda: jnp.zeros((), jnp.float32))
 
 
+def gradient_penalty(penalty: Penalty, critic: Callable, real: Float[Array, "b ..."], fake: Float[Array, "b ..."], key: jax.Array,
+                     step: jax.Array, every: int) -> Float[Array, ""]:
+  """The penalty of that name, `lazily`.
+
+  >>> steep, ones = lambda x: 3 * x[:, 0] + 4 * x[:, 1], jnp.ones((5, 2))
+  >>> [float(gradient_penalty(name, steep, 0 * ones, ones, jax.random.key(0), jnp.int32(0), 2)) for name in ("r1", "wgan_gp")]
+  [25.0, 32.0]
+  """
+  return lazily((lambda: r1(critic, real)) if penalty == "r1" else lambda: wgan_gp(critic, real, fake, key), step, every)
+
+
 def consistency(critic: Callable, pictures: Float[Array, "b ..."], scores: Scores, changed: Callable) -> Float[Array, ""]:
   """Mean squared difference of scores of pictures and of the same pictures changed in a way that should not matter.
 

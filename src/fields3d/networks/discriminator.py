@@ -74,6 +74,24 @@ def folded(h: Float[Array, "b h w c"]) -> Float[Array, "b h2 w2 4*c"]:
   return h.reshape(b, h_ // 2, 2, w // 2, 2, c).transpose(0, 1, 3, 2, 4, 5).reshape(b, h_ // 2, w // 2, 4 * c)
 
 
+def scored(params: dict, h: Float[Array, "b c"], condition: jax.Array | None, full: Callable = dense) -> Float[Array, " b"]:
+  """A score of features, and their projection on what two layers say of the condition, where there is one.
+
+  Args:
+    params: "score", and with a condition "condition_0" and "condition_1". full: how a layer of them is applied.
+
+  Source: Miyato & Koyama 2018, "cGANs with projection discriminator", equation 3.
+
+  >>> float(scored({"score": {"w": jnp.ones((4, 1)), "b": jnp.zeros(1)}}, jnp.ones((1, 4)), None)[0])
+  2.0
+  """
+  score = full(params["score"], h)[:, 0]
+  if condition is None:
+    return score
+  wanted = unit_rows(full(params["condition_1"], leaky(full(params["condition_0"], condition))))
+  return score + jnp.sum(wanted * h, axis=1) / np.float32(np.sqrt(h.shape[1]))
+
+
 def discriminator(width: Count = 32, widest: Count = 128, group: Index = 4, spectral_norm: bool = False) -> Discriminator:
   """Halves the picture, channels in [0, 1], down to 4 x 4, then two dense layers.
 
@@ -137,10 +155,6 @@ def discriminator(width: Count = 32, widest: Count = 128, group: Index = 4, spec
       h = jnp.concatenate([h, minibatch_deviation(h, among)], axis=-1)
     h = layer("mixed", h)
     h = leaky(full(params["hidden"], h.reshape(len(h), -1)))
-    score = full(params["score"], h)[:, 0]
-    if condition is None:
-      return score
-    wanted = unit_rows(full(params["condition_1"], leaky(full(params["condition_0"], condition))))
-    return score + jnp.sum(wanted * h, axis=1) / np.float32(np.sqrt(h.shape[1]))
+    return scored(params, h, condition, full)
 
   return Discriminator(init, apply, apply)

@@ -2,13 +2,12 @@
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Float
 
 from fields3d.core.config import Count
 from fields3d.networks import alexnet
-from fields3d.networks.discriminator import Discriminator, discriminator, spectral_scale
-from fields3d.networks.equalised import convolve, dense, init_conv, init_dense, leaky, unit_rows
+from fields3d.networks.discriminator import Discriminator, discriminator, scored, spectral_scale
+from fields3d.networks.equalised import convolve, init_conv, init_dense, leaky
 
 _LAYERS = (0, 1, 2, 4)
 
@@ -68,9 +67,4 @@ def _score(params, said: Float[Array, "b h w c"], condition) -> Float[Array, " b
   h = unit @ jax.lax.stop_gradient(params["mixing"])
   for name in ("conv_0", "conv_1"):
     h = leaky(convolve(h, params[name]["w"] / spectral_scale(params[name]["w"])) + params[name]["b"][None, None, None])
-  h = jnp.mean(h, axis=(1, 2))
-  score = dense(params["score"], h)[:, 0]
-  if condition is None:
-    return score
-  wanted = unit_rows(dense(params["condition_1"], leaky(dense(params["condition_0"], condition))))
-  return score + jnp.sum(wanted * h, axis=1) / np.float32(np.sqrt(h.shape[1]))
+  return scored(params, jnp.mean(h, axis=(1, 2)), condition)

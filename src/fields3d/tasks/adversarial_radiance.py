@@ -22,10 +22,9 @@ from fields3d.losses.adversarial import (
   consistency,
   critic_loss,
   generator_loss,
+  gradient_penalty,
   lazily,
-  r1,
   shifted,
-  wgan_gp,
 )
 from fields3d.networks import DISCRIMINATORS, UPSAMPLERS
 from fields3d.networks.discriminator import Discriminator
@@ -181,9 +180,7 @@ class _Adversarial:
     if self.penalty != "none" and self.penalty_weight:
       among = slice(self.penalty_rows)
       own = lambda pictures: self.network.penalised(params["discriminator"], pictures, None if known is None else known[among])
-      measure = ((lambda: r1(own, real[among])) if self.penalty == "r1" else
-                 lambda: wgan_gp(own, real[among], fake[among], penalty_key))
-      scalars["penalty"] = lazily(measure, step, self.penalty_every)
+      scalars["penalty"] = gradient_penalty(self.penalty, own, real[among], fake[among], penalty_key, step, self.penalty_every)
       total += self.penalty_weight * scalars["penalty"]
     if self.consistency_weight:
       changed = lambda pictures: shifted(shift_key, pictures, self.consistency_shift)

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from fields3d.core.config import Count, Fraction, From, NonNegative, Positive
 from fields3d.core.errors import UsageFault
 from fields3d.core.task import Task
-from fields3d.losses.adversarial import Game, Penalty, consistency, critic_loss, generator_loss, lazily, r1, wgan_gp
+from fields3d.losses.adversarial import Game, Penalty, consistency, critic_loss, generator_loss, gradient_penalty
 from fields3d.losses.collapse import collapse
 from fields3d.networks import CRITICS, GENERATORS
 from fields3d.networks.adversary import Critic, Generator
@@ -95,8 +95,7 @@ class _LatentGan:
                "score_gap": jnp.mean(on_real) - jnp.mean(on_fake)}
     total = game
     if self.penalty != "none" and self.penalty_weight:
-      measure = (lambda: r1(score, real)) if self.penalty == "r1" else lambda: wgan_gp(score, real, fake, penalty_key)
-      scalars["penalty"] = lazily(measure, step, self.penalty_every)
+      scalars["penalty"] = gradient_penalty(self.penalty, score, real, fake, penalty_key, step, self.penalty_every)
       total += self.penalty_weight * scalars["penalty"]
     if self.consistency_weight:
       changed = lambda x: x + self.consistency_noise * jax.random.normal(noise_key, x.shape)
