@@ -27,7 +27,7 @@ def halved(x: Float[Array, "b n n n c"], kernel: Float[Array, "4 4 4 c m"]) -> F
   >>> float(halved(jnp.ones((1, 4, 4, 4, 1)), jnp.ones((4, 4, 4, 1, 1)))[0, 0, 0, 0, 0])  # a corner sees 3^3 ones
   27.0
   """
-  blocks = _blocks(jnp.pad(x, ((0, 0), (1, 1), (1, 1), (1, 1), (0, 0))))
+  blocks = blocked(jnp.pad(x, ((0, 0), (1, 1), (1, 1), (1, 1), (0, 0))), 2)
   weights = kernel.reshape(2, 2, 2, 2, 2, 2, *kernel.shape[3:]).transpose(0, 2, 4, 1, 3, 5, 6, 7)  # taps by block, then inside
   weights = weights.reshape(8, -1, kernel.shape[4])
   n = x.shape[1] // 2
@@ -47,7 +47,27 @@ def doubled(x: Float[Array, "b n n n c"], kernel: Float[Array, "4 4 4 c m"]) -> 
   padded = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (1, 1), (0, 0)))
   n = x.shape[1]
   blocks = sum(_product(_window(padded, tap, n + 1), w) for tap, w in zip(_TAPS, weights, strict=True))
-  return _unblocked(blocks)[:, 1:-1, 1:-1, 1:-1]
+  return unblocked(blocks, 2)[:, 1:-1, 1:-1, 1:-1]
+
+
+def blocked(x: Float[Array, "b n n n c"], p: int) -> Float[Array, "b g g g k"]:
+  """Cubes of p^3 voxels as one voxel of p^3 times the channels.
+
+  >>> blocked(jnp.arange(8.0).reshape(1, 2, 2, 2, 1), 2).ravel().tolist()
+  [0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0]
+  """
+  b, g, c = x.shape[0], x.shape[1] // p, x.shape[4]
+  return x.reshape(b, g, p, g, p, g, p, c).transpose(0, 1, 3, 5, 2, 4, 6, 7).reshape(b, g, g, g, p**3 * c)
+
+
+def unblocked(x: Float[Array, "b g g g k"], p: int) -> Float[Array, "b n n n c"]:
+  """The voxels of `blocked`.
+
+  >>> bool((unblocked(blocked(jnp.arange(64.0).reshape(1, 4, 4, 4, 1), 2), 2).ravel() == jnp.arange(64)).all())
+  True
+  """
+  b, g, c = x.shape[0], x.shape[1], x.shape[4] // p**3
+  return x.reshape(b, g, g, g, p, p, p, c).transpose(0, 1, 4, 2, 5, 3, 6, 7).reshape(b, g * p, g * p, g * p, c)
 
 
 def init_scales(width: int) -> dict[str, jax.Array]:
@@ -86,14 +106,3 @@ def _window(x: jax.Array, tap: tuple[int, ...], n: int) -> jax.Array:
 def _product(x: jax.Array, w: jax.Array) -> jax.Array:
   flat = jnp.matmul(x.reshape(-1, x.shape[-1]), w, precision=jax.lax.Precision.HIGHEST)
   return flat.reshape(*x.shape[:-1], -1)
-
-
-def _blocks(x: Float[Array, "b n n n c"]) -> Float[Array, "b n2 n2 n2 8*c"]:
-  """2^3 voxels as one of eight times the channels."""
-  b, n, c = x.shape[0], x.shape[1] // 2, x.shape[4]
-  return x.reshape(b, n, 2, n, 2, n, 2, c).transpose(0, 1, 3, 5, 2, 4, 6, 7).reshape(b, n, n, n, 8 * c)
-
-
-def _unblocked(x: Float[Array, "b n n n 8*c"]) -> Float[Array, "b 2n 2n 2n c"]:
-  b, n, c = x.shape[0], x.shape[1], x.shape[4] // 8
-  return x.reshape(b, n, n, n, 2, 2, 2, c).transpose(0, 1, 4, 2, 5, 3, 6, 7).reshape(b, 2 * n, 2 * n, 2 * n, c)

@@ -11,6 +11,7 @@ from fields3d.networks.denoiser import DenoiserNetwork
 from fields3d.networks.mlp import DropRate
 from fields3d.networks.point_voxels import from_voxels, to_voxels
 from fields3d.networks.set_transformer import adaptive_transformer
+from fields3d.networks.volumes import blocked, unblocked
 
 WHERE = "--config.task.prior.network"
 
@@ -74,9 +75,8 @@ def patches(voxels: Float[Array, "b r r r c"], p: int) -> Float[Array, "b m k"]:
   >>> patches(jnp.arange(8.0).reshape(1, 2, 2, 2, 1), 1).ravel().tolist()
   [0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0]
   """
-  b, r, *_, c = voxels.shape
-  g = r // p
-  return voxels.reshape(b, g, p, g, p, g, p, c).transpose(0, 1, 3, 5, 2, 4, 6, 7).reshape(b, g**3, p**3 * c)
+  blocks = blocked(voxels, p)
+  return blocks.reshape(len(blocks), -1, blocks.shape[-1])
 
 
 def from_patches(vectors: Float[Array, "b m k"], p: int) -> Float[Array, "b r r r c"]:
@@ -86,8 +86,8 @@ def from_patches(vectors: Float[Array, "b m k"], p: int) -> Float[Array, "b r r 
   True
   """
   b, m, k = vectors.shape
-  g, c = round(m ** (1 / 3)), k // p**3
-  return vectors.reshape(b, g, g, g, p, p, p, c).transpose(0, 1, 4, 2, 5, 3, 6, 7).reshape(b, g * p, g * p, g * p, c)
+  g = round(m ** (1 / 3))
+  return unblocked(vectors.reshape(b, g, g, g, k), p)
 
 
 def waves_of_places(g: int, width: int) -> np.ndarray:
