@@ -61,7 +61,7 @@ def get_config(arg=None):
   network = dict(name="pvcnn") if paper else dict(
       name="pvcnn", width=8, down=(8,), up=(8,), down_blocks=(1,), up_blocks=(1,), resolutions=(4,), centres=(8,), radii=(1.0,),
       neighbours=4, attend=()) if local else dict(
-      name="pvcnn", width=32, down=(16, 32, 64), up=(32, 48, 64), down_blocks=(1, 1, 0), up_blocks=(1, 1, 1), resolutions=(16, 8, 4),
+      name="pvcnn", width=32, down=(16, 32, 64), up=(32, 48, 64), down_blocks=(1, 1, 0), up_blocks=(1, 1, 1), resolutions=(8, 4, 4),
       centres=(128, 32, 8), radii=(0.4, 0.8, 1.6), neighbours=16, attend=())
   if arg == "transformer":
     network = dict(name="set_transformer", width=96, depth=4, heads=4)

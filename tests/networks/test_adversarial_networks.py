@@ -146,6 +146,15 @@ def test_a_projected_discriminator_trains_its_heads_and_leaves_alexnet_alone(unt
   assert all(np.any(leaf) for leaf in jax.tree.leaves(gradient["heads"]))
 
 
+@pytest.mark.parametrize("group, seen", [(8, True), (0, False)])
+def test_a_head_sees_that_all_pictures_of_a_batch_are_alike_where_it_has_groups(untrained_alexnet, group, seen):
+  net = projected(width=4, widest=8, head=8, group=group)
+  params = net.init(jax.random.key(0), 32, 3)
+  x = jax.random.uniform(jax.random.key(1), (4, 32, 32, 3))
+  among, alike = net.apply(params, x)[0, 1:], net.apply(params, jnp.broadcast_to(x[:1], x.shape))[0, 1:]
+  assert (jnp.abs(among - alike) > 1e-4).tolist() == [seen] * 4
+
+
 def test_losses_of_several_critics_are_the_sum_of_each_ones():
   real, fake = jax.random.normal(jax.random.key(0), (2, 5, 3))
   for game in ("non_saturating", "wgan", "hinge"):

@@ -53,6 +53,7 @@ def test_draws_have_the_moments_of_the_codes_by_class_and_in_all(name, codes):
   state, metrics = trained(task, 400, codes)
   predict = bind(task, state)
   assert np.isfinite(metrics["loss"]) and metrics["skipped"] == 0
+  assert all(leaf.size for leaf in jax.tree.leaves(state.params)), "a checkpoint holds no empty array"
   for label, centre in ((0, -3), (1, 5)):
     draws = np.asarray(predict["sample_label"](jax.random.key(1), label, 256))
     np.testing.assert_allclose(draws.mean(axis=0), [centre, 0, 0], atol=0.4)  # of deviation 1/2, and what 64 codes have

@@ -33,6 +33,10 @@ class Flow:
     noise, log_det = self.forward(params, z, context)
     return log_det - jnp.sum(noise * noise, axis=-1) / 2 - z.shape[-1] / 2 * math.log(2 * math.pi)
 
+  def context_dim(self, params) -> int:
+    """How many numbers a context has; 0 for a flow without."""
+    return len(params["couplings"]["0"]["0"]["w"]) - params["shift"].shape[0] // 2
+
   def sample(self, params, key: jax.Array, n: int, context: Float[Array, "n c"] | None = None) -> Float[Array, "n d"]:
     """n draws, each of its row of the context."""
     dim = params["shift"].shape[0]

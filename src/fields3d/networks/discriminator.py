@@ -48,20 +48,35 @@ def spectral_scale(w: Float[Array, "*k m"], squarings: int = 6) -> Float[Array, 
   return jnp.dot(u, jnp.matmul(matrix, v, precision=high), precision=high)
 
 
+def group_deviation(h: jax.Array, group: int) -> jax.Array:
+  """The standard deviation of each entry within groups of rows: i, i + b / group, i + 2 b / group ... make one.
+
+  >>> group_deviation(jnp.array([[1.0], [5.0], [3.0], [5.0]]), 2).ravel().round(3).tolist()
+  [1.0, 0.0, 1.0, 0.0]
+  """
+  rows = h.reshape(group, -1, *h.shape[1:])
+  centred = rows - jnp.mean(rows, axis=0, keepdims=True)
+  return jnp.tile(jnp.sqrt(jnp.mean(centred**2, axis=0) + 1e-8), (group, *[1] * (h.ndim - 1)))
+
+
 def minibatch_deviation(h: Float[Array, "b h w c"], group: int) -> Float[Array, "b h w 1"]:
-  """The mean over places and channels of the standard deviation within groups of pictures: a collapse can be seen.
+  """The mean over places and channels of the deviation within groups of pictures: a collapse can be seen.
 
-  Pictures i, i + b / group, i + 2 b / group ... make a group, as in the authors' code.
-
-  Source: Karras et al. 2018, "Progressive growing of GANs", section 3.
+  Source: Karras et al. 2018, "Progressive growing of GANs", section 3, and the authors' code for the groups.
 
   >>> minibatch_deviation(jnp.array([1.0, 3.0]).reshape(2, 1, 1, 1), 2).ravel().round(3).tolist()
   [1.0, 1.0]
   """
-  rows = h.reshape(group, -1, *h.shape[1:])
-  centred = rows - jnp.mean(rows, axis=0, keepdims=True)
-  deviation = jnp.mean(jnp.sqrt(jnp.mean(centred**2, axis=0) + 1e-8), axis=(1, 2, 3))
-  return jnp.broadcast_to(jnp.tile(deviation, group)[:, None, None, None], (*h.shape[:3], 1))
+  return jnp.broadcast_to(jnp.mean(group_deviation(h, group), axis=(1, 2, 3), keepdims=True), (*h.shape[:3], 1))
+
+
+def largest_group(rows: int, group: int) -> int:
+  """The largest divisor of a batch's rows up to `group`.
+
+  >>> largest_group(6, 4)
+  3
+  """
+  return max(n for n in range(1, group + 1) if rows % n == 0)
 
 
 def folded(h: Float[Array, "b h w c"]) -> Float[Array, "b h2 w2 4*c"]:
@@ -151,8 +166,7 @@ def discriminator(width: Count = 32, widest: Count = 128, group: Index = 4, spec
       h = layer(f"halved_{h.shape[1] // 2}", folded(h))
       h = np.float32(np.sqrt(0.5)) * (h + layer(f"at_{h.shape[1]}", h))
     if group:
-      among = max(n for n in range(1, group + 1) if len(h) % n == 0)
-      h = jnp.concatenate([h, minibatch_deviation(h, among)], axis=-1)
+      h = jnp.concatenate([h, minibatch_deviation(h, largest_group(len(h), group))], axis=-1)
     h = layer("mixed", h)
     h = leaky(full(params["hidden"], h.reshape(len(h), -1)))
     return scored(params, h, condition, full)

@@ -4,24 +4,33 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from fields3d.core.config import Count
+from fields3d.core.config import Count, Index
 from fields3d.networks import alexnet
-from fields3d.networks.discriminator import Discriminator, discriminator, scored, spectral_scale
-from fields3d.networks.equalised import convolve, init_conv, init_dense, leaky
+from fields3d.networks.discriminator import (
+  Discriminator,
+  discriminator,
+  group_deviation,
+  largest_group,
+  scored,
+  spectral_scale,
+)
+from fields3d.networks.equalised import convolve, dense, init_conv, init_dense, leaky
 
 _LAYERS = (0, 1, 2, 4)
 
 
-def projected(width: Count = 32, widest: Count = 128, head: Count = 64, enlarge: Count = 1,
+def projected(width: Count = 32, widest: Count = 128, head: Count = 64, group: Index = 8, enlarge: Count = 1,
               weights: str | None = None) -> Discriminator:
   """`discriminator` on pixels, its score the first; and a score of each of four heads on frozen layers of AlexNet.
 
   A head sees unit vectors of a layer's features mixed at random, once and for all, and has two convolutions with spectral
-  norm, a mean over places, and the projection of the condition. Penalties of gradients are of the pixels' score alone. The
-  frozen weights are part of the parameters, so that a checkpoint is whole; they get no gradient.
+  norm, a mean over places, and the projection of the condition. To its score it adds a layer of each mean feature's deviation
+  among pictures, so that draws of one colour are seen whatever their poses. Penalties of gradients are of the pixels' score
+  alone. The frozen weights are part of the parameters, so that a checkpoint is whole; they get no gradient.
 
   Args:
     width, widest: of `discriminator`. head: channels of a head.
+    group: pictures among which deviations are measured, the largest divisor of the batch up to it; 0 measures none.
     enlarge: pictures are enlarged by so much, bilinearly, before AlexNet sees their first three channels.
     weights: the file of AlexNet's weights, see `networks.alexnet`.
 
@@ -29,7 +38,8 @@ def projected(width: Count = 32, widest: Count = 128, head: Count = 64, enlarge:
     MissingInput, BadData: no such file, or another one.
 
   Source: Sauer et al. 2021, "Projected GANs converge faster", section 3.2, for frozen features, mixed at random; Kumari et
-    al. 2022, "Ensembling off-the-shelf models for GAN training", for heads beside a discriminator of pixels.
+    al. 2022, "Ensembling off-the-shelf models for GAN training", for heads beside a discriminator of pixels; Karras
+    et al. 2018, "Progressive growing of GANs", section 3, for deviations.
   """
   pixels = discriminator(width, widest)
 
@@ -37,7 +47,7 @@ def projected(width: Count = 32, widest: Count = 128, head: Count = 64, enlarge:
     pixel_key, *head_keys = jax.random.split(key, 1 + len(_LAYERS))
     found = alexnet.find_weights(weights)
     frozen = {name: jnp.asarray(value, jnp.float32) for name, value in found.items() if name.startswith("conv")}
-    heads = {str(i): _init_head(k, alexnet.WIDTHS[i], head, condition_dim) for i, k in zip(_LAYERS, head_keys)}
+    heads = {str(i): _init_head(k, alexnet.WIDTHS[i], head, condition_dim, group) for i, k in zip(_LAYERS, head_keys)}
     return {"pixels": pixels.init(pixel_key, size, channels, condition_dim), "heads": heads, "alexnet": frozen}
 
   def apply(params, pictures, condition=None):
@@ -47,24 +57,30 @@ def projected(width: Count = 32, widest: Count = 128, head: Count = 64, enlarge:
       seen = jax.image.resize(seen, (b, enlarge * h, enlarge * w, c), "bilinear")
     said = alexnet.activations(jax.lax.stop_gradient(params["alexnet"]), seen, "default")
     scores = [pixels.apply(params["pixels"], pictures, condition)]
-    scores += [_score(params["heads"][str(i)], said[i], condition) for i in _LAYERS]
+    scores += [_score(params["heads"][str(i)], said[i], condition, group) for i in _LAYERS]
     return jnp.stack(scores, axis=1)
 
   return Discriminator(init, apply, lambda params, *seen: pixels.apply(params["pixels"], *seen))
 
 
-def _init_head(key, channels: int, width: int, condition_dim: int):
-  keys = jax.random.split(key, 6)
+def _init_head(key, channels: int, width: int, condition_dim: int, group: int):
+  keys = jax.random.split(key, 7)
   params = {"mixing": jax.random.normal(keys[0], (channels, width)), "score": init_dense(keys[3], width, 1),
             "conv_0": init_conv(keys[1], 3, width, width), "conv_1": init_conv(keys[2], 1, width, width)}
   if condition_dim:
     params |= {"condition_0": init_dense(keys[4], condition_dim, width), "condition_1": init_dense(keys[5], width, width)}
+  if group:
+    params["deviation"] = init_dense(keys[6], width, 1)
   return params
 
 
-def _score(params, said: Float[Array, "b h w c"], condition) -> Float[Array, " b"]:
+def _score(params, said: Float[Array, "b h w c"], condition, group: int) -> Float[Array, " b"]:
   unit = said / jnp.sqrt(jnp.sum(said**2, axis=-1, keepdims=True) + 1e-6)
   h = unit @ jax.lax.stop_gradient(params["mixing"])
   for name in ("conv_0", "conv_1"):
     h = leaky(convolve(h, params[name]["w"] / spectral_scale(params[name]["w"])) + params[name]["b"][None, None, None])
-  return scored(params, jnp.mean(h, axis=(1, 2)), condition)
+  h = jnp.mean(h, axis=(1, 2))
+  score = scored(params, h, condition)
+  if group:
+    score += dense(params["deviation"], group_deviation(h, largest_group(len(h), group)))[:, 0]
+  return score

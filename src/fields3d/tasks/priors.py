@@ -74,20 +74,21 @@ def flow_prior(flow: Annotated[Flow, From(FLOWS)]) -> Prior:
 
   Classes are one-hot contexts; all zeros is no class.
   """
-  def context(label, num, classes):
+  def context(params, label, num):
+    classes = flow.context_dim(params["flow"])
     return None if not classes else jnp.zeros((num, classes)) if label is None else jax.nn.one_hot(label, classes)
 
   def init(key, shape, num_classes, token_dim):
     del token_dim
-    return {"flow": flow.init(key, shape[0], num_classes), "classes": jnp.zeros((num_classes, 0))}
+    return {"flow": flow.init(key, shape[0], num_classes)}
 
   def loss(params, z, label, tokens, key):
     del tokens, key
-    return -jnp.mean(flow.log_prob(params["flow"], z, context(label, len(z), len(params["classes"])))) / z.shape[1]
+    return -jnp.mean(flow.log_prob(params["flow"], z, context(params, label, len(z)))) / z.shape[1]
 
   def sample(params, key, shape, label, tokens):
     del tokens
-    return flow.sample(params["flow"], key, shape[0], context(label, shape[0], len(params["classes"])))
+    return flow.sample(params["flow"], key, shape[0], context(params, label, shape[0]))
 
   return Prior(init, loss, sample, sets=False, tokens=False)
 
