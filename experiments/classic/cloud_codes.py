@@ -33,5 +33,5 @@ def get_config(arg=None):
   rate = 5e-4 if paper else dict(name="cosine", start=1e-3, end=1e-5, steps=steps - steps // 20, warmup=steps // 20)
   config.optim = dict(model=dict(name="adam", learning_rate=rate))
   config.evals = evaluators(arg, "points")
-  config.train = dict(log_every=5 if local else 100, checkpoint_every=5 if local else 2000)
+  config.train = dict(log_every=5 if local else 100, checkpoint_every=5 if local else 2000, keep_every=config.num_steps)
   return config

@@ -39,5 +39,5 @@ def get_config(arg=None):
   rate = dict(name="cosine", start=2e-3, end=1e-4 if paper else 2e-5, steps=steps - steps // 20, warmup=steps // 20)
   config.optim = dict(model=dict(name="adam", learning_rate=rate, clip_norm=10.0, ema=None if paper else 0.9 if local else 0.999))
   config.evals = evaluators(arg, "points")
-  config.train = dict(log_every=5 if local else 50, checkpoint_every=5 if local else 1000)
+  config.train = dict(log_every=5 if local else 50, checkpoint_every=5 if local else 1000, keep_every=config.num_steps)
   return config

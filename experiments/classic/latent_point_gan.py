@@ -39,5 +39,5 @@ def get_config(arg=None):
   adam = lambda **more: dict(name="adam", learning_rate=1e-4, b1=0.5, **more)
   config.optim = dict(critic=adam(), generator=adam(ema=None if paper else 0.9 if local else 0.999))
   config.evals = evaluators(arg, "points")
-  config.train = dict(log_every=5 if local else 500, checkpoint_every=5 if local else 10_000)
+  config.train = dict(log_every=5 if local else 500, checkpoint_every=5 if local else 10_000, keep_every=config.num_steps)
   return config

@@ -7,7 +7,8 @@ Completion, guidance and samplers are those of every prior here.
 
 Source: Zhou et al. 2021, "3D shape generation and completion through point-voxel diffusion" (PVD), and the authors' code: eps,
   linear betas 1e-4 to 0.02, T 1000, Adam 2e-4 (0.5, 0.999), 16 clouds a step, dropout 0.1; Nichol et al. 2022, "Point-E", and
-  Mo et al. 2023, "DiT-3D", for the other networks; DDIM (Song et al. 2021), 50 steps, for the evaluation.
+  Mo et al. 2023, "DiT-3D", for the other networks (DiT-3D's learns v here: it sees voxels, and no point's own eps); DDIM
+  (Song et al. 2021), 50 steps, for the evaluation.
 Expect: see "Classic families" in experiments/README.md.
 
   fields3d train --config experiments/classic/point_diffusion.py --workdir runs/point_diffusion
@@ -69,8 +70,8 @@ def get_config(arg=None):
     network = dict(name="voxel_transformer", width=96, depth=4, heads=4, resolution=16, patch=4)
   config.task = dict(
       name="latent_prior", by_class=not paper, base=dict(name="point_cloud", points=config.data.surface), calibrate=4 if local else 100,
-      prior=dict(name="diffusion", sampler=dict(name="ddim", steps=4 if local else 50),
-                 diffusion=dict(noise=dict(name="linear"), target="eps"), network=network))
+      prior=dict(name="diffusion", sampler=dict(name="ddim", steps=4 if local else 50), clip=3.0,
+                 diffusion=dict(noise=dict(name="linear"), target="v" if arg == "dit" else "eps"), network=network))
   if arg == "surfaces":
     config.init_from = "runs/tri_plane"
     config.task.base.surface = vae_of_surfaces()
@@ -80,5 +81,5 @@ def get_config(arg=None):
   config.evals = evaluators(arg, "points")
   if arg == "surfaces":
     config.evals.soundness = dict(name="quality", num=400, resolution=96, references=64, crossings=False)
-  config.train = dict(log_every=5 if local else 50, checkpoint_every=5 if local else 1000)
+  config.train = dict(log_every=5 if local else 50, checkpoint_every=5 if local else 1000, keep_every=config.num_steps)
   return config

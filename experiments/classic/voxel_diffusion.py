@@ -41,6 +41,6 @@ def get_config(arg=None):
   rate = 1e-4 if paper else dict(name="cosine", start=1e-3, end=1e-5, steps=steps - steps // 20, warmup=steps // 20)
   config.optim = dict(prior=dict(name="adam", learning_rate=rate, clip_norm=1.0, ema=0.9 if local else 0.9999 if paper else 0.995))
   config.evals = evaluators(arg, "sdf")
-  config.train = dict(log_every=5 if local else 50, checkpoint_every=5 if local else 500)
+  config.train = dict(log_every=5 if local else 50, checkpoint_every=5 if local else 500, keep_every=config.num_steps)
   config.extract_resolution = 16 if local else 64
   return config

@@ -46,6 +46,6 @@ def get_config(arg=None):
   adam = lambda rate, **more: dict(name="adam", learning_rate=rate, b1=0.5, **more)
   config.optim = dict(critic=adam(rates[0]), generator=adam(rates[1], ema=None if paper else 0.9 if local else 0.99))
   config.evals = evaluators(arg, "sdf")
-  config.train = dict(log_every=5 if local else 50, checkpoint_every=5 if local else 500)
+  config.train = dict(log_every=5 if local else 50, checkpoint_every=5 if local else 500, keep_every=config.num_steps)
   config.extract_resolution = 2 * size
   return config
