@@ -15,7 +15,7 @@ ROOT = pathlib.Path(__file__).parents[1] / "experiments"
 CONFIGS = sorted(ROOT.rglob("*.py"))
 # whose :runlocal starts from another's
 BASES = {"code_prior": "generative/deepsdf_codes.py", "latent_set_prior": "generative/latent_set.py",
-         "latent_point_gan": "classic/cloud_codes.py"}
+         "latent_point_diffusion": "classic/dpm.py", "latent_point_gan": "classic/cloud_codes.py"}
 
 
 @pytest.mark.parametrize("config", CONFIGS, ids=lambda path: path.stem)

@@ -66,6 +66,13 @@ def test_a_sample_costs_its_points_whether_it_has_a_surface_or_not(tmp_path):
     assert f"{3 if radius > 0 else 0} of 3 draws had a surface" in metrics["sample/seconds"].protocol
 
 
+def test_a_cloud_costs_its_code_and_its_points_and_no_extraction(tmp_path):
+  predict = {"sample": PREDICT["sample"], "points": bound(lambda p, z, key: jax.random.normal(key, (30, 3)) @ p + z[0])}
+  _, metrics = evaluate(tmp_path, predict, views=(), pred="points")
+  assert metrics["sample/flops"].value >= 30 * 2 * 9 and metrics["sample/parameters"].value == 9
+  assert "cloud of 30 points" in metrics["sample/seconds"].protocol and metrics["sample/seconds"].n == 2
+
+
 def test_a_training_step_is_compiled_and_its_seconds_are_the_logs(tmp_path):
   lines = [{"step": 10, "time": 100.0}, {"time": 100.5, "note": "saved"}, {"step": 20, "time": 101.0},
            {"step": 30, "time": 102.0}, {"step": 15, "time": 300.0}, {"step": 25, "time": 303.0}]

@@ -67,7 +67,7 @@ def efficiency(repeats: Count = 5, resolution: Count = 128, split: Literal["trai
 
   Args:
     repeats: things timed, after one to warm up.
-    resolution: grid nodes per axis of a sample's extraction. pred: the field.
+    resolution: grid nodes per axis of a sample's extraction. pred: the field; "points" draws the task's own clouds.
     split: whose first view is rendered, in its own size; tile: rays a call.
     tdp_watts: the device's design power, for the energy, where the table of `metrics.efficiency` lacks it.
     tpu: a topology such as "v5e:2x2" whose device the programs are also compiled for, with libtpu alone; not when None.
@@ -81,7 +81,8 @@ def efficiency(repeats: Count = 5, resolution: Count = 128, split: Literal["trai
     views = inputs.dataset.views(split) if "render" in inputs.predict else ()
     units = {}
     if {"sample", pred} <= inputs.predict.keys():
-      units["sample"] = _sample(inputs, pred, resolution, repeats, tdp_watts, chosen)
+      units["sample"] = _cloud(inputs, repeats, tdp_watts, chosen) if pred == "points" else _sample(
+          inputs, pred, resolution, repeats, tdp_watts, chosen)
     if len(views):
       units["view"] = _view(inputs, views[0], tile, repeats, tdp_watts)
     if inputs.update is not None:
@@ -144,6 +145,23 @@ def _sample(inputs: EvaluationInput, pred: str, resolution: int, repeats: int, t
   what = (f"draw at {resolution} nodes an axis, from key to mesh on the host ({asked[pred] / count:,.0f} points of "
           f"{pred!r} and {asked['color'] / count:,.0f} of 'color' each; {had} of {count} draws had a surface)")
   return Unit(what, usage.seconds, programs, usage)
+
+
+def _cloud(inputs: EvaluationInput, repeats: int, tdp_watts: float | None, seed: int) -> Unit:
+  """A draw from key to points on the host."""
+  draw, points, shape, count = inputs.predict["sample"], inputs.predict["points"], None, 0
+
+  def call():
+    nonlocal count, shape
+    count += 1
+    key = jax.random.fold_in(jax.random.key(seed), count)
+    shape = np.asarray(points(draw(key, 1)[0], key)).shape
+
+  usage = measure_usage(call, repeats, tdp_watts)
+  key = jax.random.key(seed)
+  z = jax.eval_shape(lambda key: draw(key, 1)[0], key)
+  programs = {"code": (lambda key: draw(key, 1)[0], (key,), 1.0), "points": (points, (z, key), 1.0)}
+  return Unit(f"draw of a cloud of {shape[0]:,} points, from key to points on the host", usage.seconds, programs, usage)
 
 
 def _view(inputs: EvaluationInput, view: View, tile: int, repeats: int, tdp_watts: float | None) -> Unit:
