@@ -33,7 +33,7 @@ def get_config(arg=None):
   config.num_steps = steps
   config.init_from = f"runs/latent_set{'_local' if local else '_paper' if paper else ''}"
   config.data = base.data
-  config.data.update(rows=4 if local else 512 if paper else 32, points=0)
+  config.data.update(rows=4 if local else 512 if paper else 8, points=0)
   width, depth = (16, 2) if local else (512, 24) if paper else (128, 4)
   config.task = dict(
       name="latent_prior", by_class=True, base=base.task, scan_points=8 if local else 64, calibrate=10 if local else 100,
