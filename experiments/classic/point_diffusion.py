@@ -70,8 +70,8 @@ def get_config(arg=None):
     network = dict(name="voxel_transformer", width=96, depth=4, heads=4, resolution=16, patch=4)
   config.task = dict(
       name="latent_prior", by_class=not paper, base=dict(name="point_cloud", points=config.data.surface), calibrate=4 if local else 100,
-      prior=dict(name="diffusion", sampler=dict(name="ddim", steps=4 if local else 50), clip=3.0,
-                 diffusion=dict(noise=dict(name="linear"), target="v" if arg == "dit" else "eps"), network=network))
+      prior=dict(name="diffusion", sampler=dict(name="ddim", steps=4 if local else 50),
+                 diffusion=dict(noise=dict(name="linear"), target="v" if arg == "dit" else "eps", clip=3.0), network=network))
   if arg == "surfaces":
     config.init_from = "runs/tri_plane"
     config.task.base.surface = vae_of_surfaces()

@@ -61,16 +61,6 @@ def test_draws_have_the_moments_of_the_codes_by_class_and_in_all(name, codes):
   assert abs(np.mean(draws[:, 0] > 1) - 0.25) < 4 * np.sqrt(0.25 * 0.75 / 512)
 
 
-def test_clipped_draws_stay_within_so_many_deviations_of_the_codes(codes):
-  prior = DIFFUSION | dict(clip=0.5, sampler=dict(name="ddim", steps=4), diffusion=dict(noise=dict(name="linear"), target="eps"))
-  task = make(prior)
-  state, _ = trained(task, 60, codes)
-  draws = np.asarray(bind(task, state)["sample"](jax.random.key(1), 64))
-  mean, square = (np.asarray(state.extra["moments"][name]) for name in ("mean", "square"))
-  standard = (draws - mean) / np.sqrt(square - mean**2)
-  assert np.abs(standard).max() == pytest.approx(0.5, rel=1e-3)  # met by some: 4 steps of a young eps reach far beyond
-
-
 def test_the_base_is_frozen_and_answers_as_before(codes):
   task = make(DIFFUSION)
   before = init_state(task, {"prior": build(OPTIMISERS, dict(name="adam", learning_rate=1e-3), "o")}, jax.random.key(0))

@@ -7,7 +7,7 @@ from typing import Annotated
 import jax
 import jax.numpy as jnp
 
-from fields3d.core.config import Fraction, From, NonNegative, Positive, Table
+from fields3d.core.config import Fraction, From, NonNegative, Table
 from fields3d.generative import DIFFUSIONS, FLOWS, SAMPLERS
 from fields3d.generative.diffusion import Diffusion
 from fields3d.generative.flows import Flow
@@ -35,17 +35,14 @@ class Prior:
 
 def diffusion_prior(diffusion: Annotated[Diffusion, From(DIFFUSIONS)], network: Annotated[DenoiserNetwork, From(DENOISERS)],
                     sampler: Annotated[Callable, From(SAMPLERS)], label_dropout: Fraction = 0.1,
-                    token_dropout: Fraction = 0.1, guidance: NonNegative = 1.0, clip: Positive | None = None) -> Prior:
+                    token_dropout: Fraction = 0.1, guidance: NonNegative = 1.0) -> Prior:
   """A diffusion model of the latents.
 
   Args:
     label_dropout, token_dropout: the share of rows that are trained without their label, without their tokens.
     guidance: scale of classifier-free guidance where draws have a label or tokens; 1 is none of it, and half the work.
-    clip: estimates of x_0 are held within [-clip, clip] in sampling, in deviations of the latents; few steps of DDIM with
-      `eps` need it, as where there is next to no signal an error of eps is a hundred times that of x_0.
 
-  Source: latent diffusion (Rombach et al. 2022), section 3; classifier-free guidance (Ho & Salimans 2022), equation 6;
-    the DDPM authors' code, and PVD's, for `clip`.
+  Source: latent diffusion (Rombach et al. 2022), section 3; classifier-free guidance (Ho & Salimans 2022), equation 6.
   """
   def init(key, shape, num_classes, token_dim):
     return network.init(key, shape, num_classes, token_dim, diffusion.self_condition)
@@ -66,8 +63,7 @@ def diffusion_prior(diffusion: Annotated[Diffusion, From(DIFFUSIONS)], network: 
     denoise = lambda x, t: diffusion.denoise(ask(params, label, tokens), x, t)
     if guidance != 1.0 and not (label is None and tokens is None):
       denoise = guided(denoise, lambda x, t: diffusion.denoise(ask(params, None, None), x, t), guidance)
-    clipped = denoise if clip is None else lambda x, t: jnp.clip(denoise(x, t), -clip, clip)
-    return sampler(clipped, diffusion.noise, key, shape)
+    return sampler(denoise, diffusion.noise, key, shape)
 
   return Prior(init, loss, sample, sets=True, tokens=True)
 
