@@ -209,3 +209,16 @@ def test_a_tpu_that_is_not_here_is_compiled_for(config, capsys):
   assert main.main(["plan", "--config", config, "--topology", "v5e:2x4", "--json"]) == 0
   found = json.loads(capsys.readouterr().out)
   assert found["chips"] == 8 and "TPU v5 lite" in found["compiler"] and found["collectives"]
+
+
+@pytest.mark.parametrize("more", [[], ["--json"]])
+def test_a_step_that_the_compiler_finds_too_large_does_not_fit(tmp_path, monkeypatch, capsys, more):
+  def compiled(*_):
+    raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Ran out of memory on HBM, 15.81G exceeds 15.75G.\nAllocations: ...")
+
+  monkeypatch.setattr(plan_program, "plan_step", compiled)
+  (tmp_path / "c.py").write_text(CONFIG)
+  assert main.main(["plan", "--config", str(tmp_path / "c.py"), "--topology", "cpu:1", *more]) == plan.DOES_NOT_FIT
+  said = capsys.readouterr().out
+  assert "15.81G exceeds 15.75G." in said and "Allocations" not in said
+  assert json.loads(said)["fits"] is False if more else "DOES NOT FIT" in said

@@ -49,12 +49,22 @@ def run(args: argparse.Namespace) -> int:
   if topology.chip.platform != "tpu" and not _enough_devices(topology.count):
     return _in_child(args, topology.count)
   os.environ.setdefault("JAX_PLATFORMS", "cpu")
+  import jax
+
   from fields3d.commands.experiment import apply_overrides, read_config
   from fields3d.commands.plan_program import plan_step
   config = json.loads(json.dumps(apply_overrides(read_config(args.config), args.overrides)))
   if sys.stderr.isatty():
     print(f"compiling for {topology}: seconds to minutes", file=sys.stderr)
-  found = summary(plan_step(config, topology, args.count), topology)
+  try:
+    found = summary(plan_step(config, topology, args.count), topology)
+  except jax.errors.JaxRuntimeError as error:
+    if "RESOURCE_EXHAUSTED" not in str(error):
+      raise
+    said = str(error).partition("\n")[0].removeprefix("RESOURCE_EXHAUSTED: ")  # a compiler that plans memory, and gives up
+    print(json.dumps({"topology": str(topology), "chips": topology.count, "fits": False, "compiler": said}, indent=2) if args.json else
+          f"{args.config} on {topology}: DOES NOT FIT. The compiler says: {said}\nlower the rows, or set remat where a network has it")
+    return DOES_NOT_FIT
   print(json.dumps(found, indent=2) if args.json else "\n".join(report(found, args.config)))
   return OK if found["fits"] else DOES_NOT_FIT
 
