@@ -4,6 +4,7 @@ import importlib.util
 import json
 import math
 import os
+import pathlib
 
 import jax
 import jax.numpy as jnp
@@ -222,3 +223,9 @@ def test_a_step_that_the_compiler_finds_too_large_does_not_fit(tmp_path, monkeyp
   said = capsys.readouterr().out
   assert "15.81G exceeds 15.75G." in said and "Allocations" not in said
   assert json.loads(said)["fits"] is False if more else "DOES NOT FIT" in said
+
+
+def test_a_prior_by_class_is_planned_with_the_families_that_the_config_names(capsys):
+  config = pathlib.Path(__file__).parents[2] / "experiments" / "classic" / "voxel_diffusion.py"
+  assert main.main(["plan", "--config", f"{config}:runlocal", "--topology", "cpu:1", "--json"]) == 0
+  assert json.loads(capsys.readouterr().out)["parameters"] > 0

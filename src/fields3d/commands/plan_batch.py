@@ -23,15 +23,19 @@ def _array(*shape: int, dtype=np.float32) -> jax.ShapeDtypeStruct:
 
 
 def _distances(data: Mapping, count: int | None, full: bool) -> tuple[dict[str, Any], Spec]:
-  """Batches of signed distances; `full`: with normals and colours, as procedural shapes have them."""
-  rows, points = data["rows"], data["points"]
+  """Batches of signed distances; `full`: with normals and colours, as procedural shapes have them.
+
+  The classes are the families that the config names; where it names none, all shapes are taken for one class.
+  """
+  rows, points, classes = data["rows"], data["points"], data.get("families") or ("shape",)
   spec = {"shape": _array(rows, dtype=np.int32), "label": _array(rows, dtype=np.int32), "x": _array(rows, points, 3),
           "sdf": _array(rows, points)}
   if data.get("surface"):
     spec["surface"] = _array(rows, data["surface"], 3)
   if full:
     spec |= {"normals": _array(rows, points, 3), "colors": _array(rows, points, 3)}
-  return {"num_shapes": count, "bounds": [[-1.0] * 3, [1.0] * 3]}, spec
+  labels = [classes[i % len(classes)] for i in range(count)]
+  return {"num_shapes": count, "classes": sorted(classes), "labels": labels, "bounds": [[-1.0] * 3, [1.0] * 3]}, spec
 
 
 def _rays(data: Mapping, count: int | None, facts: Mapping) -> tuple[dict[str, Any], Spec]:
