@@ -1,20 +1,21 @@
 """Diffusion of clouds of points: PVD's point-voxel network on 512 points of procedural chairs and tables, on two cores.
 
-The latents that the prior learns are the clouds themselves. `:transformer` has Point-E's transformer in the network's place,
-`:dit` DiT-3D's on patches of voxels; `:surfaces` has a shape autoencoder of generative/tri_plane_vae.py make surfaces of the clouds,
-so that meshes are judged too; `:paper` is PVD as published (2,048 points, 1,000 steps, its network), on procedural chairs.
-Completion, guidance and samplers are those of every prior here.
+The latents that the prior learns are the clouds themselves. `:edm` has EDM's preconditioning, weighting and sampler in the place
+of DDPM's; so have `:transformer`, Point-E's transformer in the network's place, and `:dit`, DiT-3D's on patches of voxels, which
+sees no point of its own, so that eps is not in its reach. `:surfaces` has a shape autoencoder of generative/tri_plane_vae.py
+make surfaces of the clouds, so that meshes are judged too; `:paper` is PVD as published (2,048 points, 1,000 steps, its network),
+on procedural chairs. Completion, guidance and samplers are those of every prior here.
 
 Source: Zhou et al. 2021, "3D shape generation and completion through point-voxel diffusion" (PVD), and the authors' code: eps,
   linear betas 1e-4 to 0.02, T 1000, Adam 2e-4 (0.5, 0.999), 16 clouds a step, dropout 0.1; Nichol et al. 2022, "Point-E", and
-  Mo et al. 2023, "DiT-3D", for the other networks (DiT-3D's learns v here: it sees voxels, and no point's own eps); DDIM
-  (Song et al. 2021), 50 steps, for the evaluation.
+  Mo et al. 2023, "DiT-3D", for the other networks; DDIM (Song et al. 2021), 50 steps, for the evaluation, and EDM (Karras et
+  al. 2022), 18 of Heun's.
 Expect: see "Classic families" in experiments/README.md.
 
   fields3d train --config experiments/classic/point_diffusion.py --workdir runs/point_diffusion
   fields3d evaluate runs/point_diffusion
   fields3d evaluate runs/point_diffusion --config.task.prior.sampler.name=ddpm --config.task.prior.sampler.steps=1000
-  fields3d train --config experiments/classic/point_diffusion.py:transformer --workdir runs/point_transformer
+  fields3d train --config experiments/classic/point_diffusion.py:dit --workdir runs/point_dit
   fields3d train --config experiments/generative/tri_plane_vae.py --workdir runs/tri_plane
   fields3d train --config experiments/classic/point_diffusion.py:surfaces --workdir runs/point_surfaces
   fields3d train --config experiments/classic/point_diffusion.py:runlocal --workdir runs/local      (seconds)
@@ -24,7 +25,7 @@ Often overridden: --config.task.prior.guidance=2  --config.task.scan_points=256 
 
 from ml_collections import ConfigDict
 
-VARIANTS = ("runlocal", "transformer", "dit", "surfaces", "paper")
+VARIANTS = ("runlocal", "edm", "transformer", "dit", "surfaces", "paper")
 POINTS = 512
 
 
@@ -68,10 +69,12 @@ def get_config(arg=None):
     network = dict(name="set_transformer", width=96, depth=4, heads=4)
   if arg == "dit":
     network = dict(name="voxel_transformer", width=96, depth=4, heads=4, resolution=16, patch=4)
+  diffusion, sampler = dict(noise=dict(name="linear"), target="eps", clip=3.0), dict(name="ddim", steps=4 if local else 50)
+  if arg in ("edm", "transformer", "dit"):
+    diffusion, sampler = dict(noise=dict(name="edm"), target="edm", sigma_data=1.0), dict(name="heun", steps=18)
   config.task = dict(
       name="latent_prior", by_class=not paper, base=dict(name="point_cloud", points=config.data.surface), calibrate=4 if local else 100,
-      prior=dict(name="diffusion", sampler=dict(name="ddim", steps=4 if local else 50),
-                 diffusion=dict(noise=dict(name="linear"), target="v" if arg == "dit" else "eps", clip=3.0), network=network))
+      prior=dict(name="diffusion", sampler=sampler, diffusion=diffusion, network=network))
   if arg == "surfaces":
     config.init_from = "runs/tri_plane"
     config.task.base.surface = vae_of_surfaces()

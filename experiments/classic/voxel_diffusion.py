@@ -3,8 +3,7 @@
 The latents that the prior learns are the grids themselves. `:unet` has a small U-net of convolutions in the transformer's place;
 `:paper` is of DiT-3D's size S/4, on procedural chairs. Surfaces are where the linear field of the cells is 1/2.
 
-Source: Ho et al. 2020, "Denoising diffusion probabilistic models"; Mo et al. 2023, "DiT-3D", for the transformer; DDIM (Song
-  et al. 2021), 50 steps, for the evaluation.
+Source: Mo et al. 2023, "DiT-3D", for the transformer; EDM (Karras et al. 2022) for preconditioning, weighting and the sampler.
 Expect: see "Classic families" in experiments/README.md.
 
   fields3d train --config experiments/classic/voxel_diffusion.py --workdir runs/voxel_diffusion
@@ -36,8 +35,8 @@ def get_config(arg=None):
     network = dict(name="voxel_unet", width=8)
   config.task = dict(
       name="latent_prior", by_class=not paper, base=dict(name="voxel_grid"), calibrate=4 if local else 100,
-      prior=dict(name="diffusion", sampler=dict(name="ddim", steps=4 if local else 50),
-                 diffusion=dict(noise=dict(name="linear"), target="v"), network=network))
+      prior=dict(name="diffusion", sampler=dict(name="heun", steps=4 if local else 18),
+                 diffusion=dict(noise=dict(name="edm"), target="edm", sigma_data=1.0), network=network))
   rate = 1e-4 if paper else dict(name="cosine", start=1e-3, end=1e-5, steps=steps - steps // 20, warmup=steps // 20)
   config.optim = dict(prior=dict(name="adam", learning_rate=rate, clip_norm=1.0, ema=0.9 if local else 0.9999 if paper else 0.995))
   config.evals = evaluators(arg, "sdf")
