@@ -5,7 +5,8 @@ code. `:paper` has the authors' sizes, on procedural chairs.
 
 Source: Luo & Hu 2021, "Diffusion probabilistic models for 3D point cloud generation", and the authors' code: code 256, T 100,
   betas 1e-4 to 0.02 (here T 200 to 0.05, as their autoencoder has: 100 leave a third of the signal), ConcatSquash
-  128-256-512-256-128, flow of 14 layers, KL 1e-3 of the codes' sum, Adam 2e-3, 128 clouds a step, gradients clipped at 10.
+  128-256-512-256-128, flow of 14 layers, KL 1e-3 of the codes' sum (here 1e-4: codes collapse in so few steps), Adam 2e-3, 128 clouds
+  a step, gradients clipped at 10.
 Expect: see "Classic families" in experiments/README.md.
 
   fields3d train --config experiments/classic/dpm.py --workdir runs/dpm
@@ -32,7 +33,7 @@ def get_config(arg=None):
   widths = (8, 8) if local else (128, 256, 512, 256, 128) if paper else (64, 128, 128, 64)
   config.task = dict(
       name="point_autoencoder", code_dim=dim, widths=(8,) if local else (128, 256, 512) if paper else (64, 128, 256),
-      kl=0.001 * dim, latents="sample", flow=dict(name="spline"),
+      kl=(1e-3 if paper else 1e-4) * dim, latents="sample", flow=dict(name="spline"),
       decoder=dict(name="diffusion", points=config.data.surface, network=dict(name="pointwise", widths=widths),
                    diffusion=dict(noise=dict(name="linear", last=0.05, steps=200), target="eps"),
                    sampler=dict(name="ddpm", steps=4 if local else 200)))
