@@ -40,11 +40,11 @@ def spheres(rng, rows=4, radii=(0.2, 0.7), points=48):
 
 @pytest.fixture(scope="module")
 def trained():
-  """The predict functions after some hundred steps on spheres."""
+  """The predict functions after a thousand steps on spheres."""
   task, optimisers = make(autoencoder=PLANES), {"model": adam(5e-3)}
   state = jax.jit(lambda key: init_state(task, optimisers, key))(jax.random.key(0))
   step, rng = jax.jit(make_step(task, optimisers)), np.random.default_rng(0)
-  for _ in range(400):
+  for _ in range(1000):
     state, _ = step(state, spheres(rng, rows=8))
   return bind(task, state)
 
