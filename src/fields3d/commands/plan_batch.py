@@ -1,7 +1,7 @@
 """What a dataset's batches look like, from its section of the config alone: nothing is read, drawn or rendered."""
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -22,20 +22,24 @@ def _array(*shape: int, dtype=np.float32) -> jax.ShapeDtypeStruct:
   return jax.ShapeDtypeStruct(shape, dtype)
 
 
+def _classed(classes: Sequence[str], count: int) -> dict[str, Any]:
+  """How many shapes there are, and their classes, which take turns."""
+  return {"num_shapes": count, "classes": sorted(classes), "labels": [classes[i % len(classes)] for i in range(count) if classes]}
+
+
 def _distances(data: Mapping, count: int | None, full: bool) -> tuple[dict[str, Any], Spec]:
   """Batches of signed distances; `full`: with normals and colours, as procedural shapes have them.
 
   The classes are the families that the config names; where it names none, all shapes are taken for one class.
   """
-  rows, points, classes = data["rows"], data["points"], data.get("families") or ("shape",)
+  rows, points = data["rows"], data["points"]
   spec = {"shape": _array(rows, dtype=np.int32), "label": _array(rows, dtype=np.int32), "x": _array(rows, points, 3),
           "sdf": _array(rows, points)}
   if data.get("surface"):
     spec["surface"] = _array(rows, data["surface"], 3)
   if full:
     spec |= {"normals": _array(rows, points, 3), "colors": _array(rows, points, 3)}
-  labels = [classes[i % len(classes)] for i in range(count)]
-  return {"num_shapes": count, "classes": sorted(classes), "labels": labels, "bounds": [[-1.0] * 3, [1.0] * 3]}, spec
+  return {**_classed(data.get("families") or ("shape",), count), "bounds": [[-1.0] * 3, [1.0] * 3]}, spec
 
 
 def _rays(data: Mapping, count: int | None, facts: Mapping) -> tuple[dict[str, Any], Spec]:
@@ -62,7 +66,7 @@ def _pictures(data: Mapping) -> tuple[dict[str, Any], Spec]:
   num *= dict(data["augment"]).get("variants", 0) + 1
   classes = sorted(set(still.families[:still.num_shapes] if name == "families" else still.classes))
   camera = {"distance": DISTANCE, "half_view": HALF_VIEW, "near": NEAR, "far": FAR, "width": data["width"]}
-  info = {"num_shapes": num, "classes": classes, "num_views": num * data["views"], "views_per_shape": data["views"],
+  info = {**_classed(classes, num), "num_views": num * data["views"], "views_per_shape": data["views"],
           "camera": camera, "near": NEAR, "far": FAR, "ndc": None, "bounds": [[-1.0] * 3, [1.0] * 3],
           "background": "white", "unbounded": False, "opaque": False, "protocol": {}}
   rows = kind.rows

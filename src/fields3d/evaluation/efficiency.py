@@ -139,12 +139,18 @@ def _sample(inputs: EvaluationInput, pred: str, resolution: int, repeats: int, t
 
   usage = measure_usage(call, repeats, tdp_watts)
   key, points = jax.random.key(seed), jax.ShapeDtypeStruct((CHUNK, 3), jnp.float32)
-  z = jax.eval_shape(lambda key: draw(key, 1)[0], key)
-  programs = {"code": (lambda key: draw(key, 1)[0], (key,), 1.0),
+  z, code = _code(draw, key)
+  programs = {"code": code,
               **{name: (predict[name], (points, z), num / count / CHUNK) for name, num in asked.items() if name in predict}}
   what = (f"draw at {resolution} nodes an axis, from key to mesh on the host ({asked[pred] / count:,.0f} points of "
           f"{pred!r} and {asked['color'] / count:,.0f} of 'color' each; {had} of {count} draws had a surface)")
   return Unit(what, usage.seconds, programs, usage)
+
+
+def _code(draw: Callable, key: jax.Array) -> tuple[Any, tuple]:
+  """What one draw's code is like, and the program that makes it."""
+  one = lambda key: draw(key, 1)[0]
+  return jax.eval_shape(one, key), (one, (key,), 1.0)
 
 
 def _cloud(inputs: EvaluationInput, repeats: int, tdp_watts: float | None, seed: int) -> Unit:
@@ -159,8 +165,8 @@ def _cloud(inputs: EvaluationInput, repeats: int, tdp_watts: float | None, seed:
 
   usage = measure_usage(call, repeats, tdp_watts)
   key = jax.random.key(seed)
-  z = jax.eval_shape(lambda key: draw(key, 1)[0], key)
-  programs = {"code": (lambda key: draw(key, 1)[0], (key,), 1.0), "points": (points, (z, key), 1.0)}
+  z, code = _code(draw, key)
+  programs = {"code": code, "points": (points, (z, key), 1.0)}
   return Unit(f"draw of a cloud of {shape[0]:,} points, from key to points on the host", usage.seconds, programs, usage)
 
 

@@ -31,14 +31,13 @@ def trivial_sets(training: Clouds, num: int, seed: int = 0) -> dict[str, Clouds]
   return {name: Clouds.whole(clouds.astype(np.float32)) for name, clouds in sets.items()}
 
 
-def splats(points: np.ndarray, radius: float | None = None) -> Mesh:
-  """An octahedron at each point (n, 3), for pictures; the fewer points, the larger: 0.7 / sqrt(n) where no radius is given.
+def splats(points: np.ndarray) -> Mesh:
+  """An octahedron at each point (n, 3), for pictures; the fewer points, the larger.
 
   >>> len(splats(np.zeros((2, 3))).faces)
   16
   """
-  radius = 0.7 / np.sqrt(max(1, len(points))) if radius is None else radius
-  ends = radius * np.concatenate([np.eye(3), -np.eye(3)])
+  ends = 0.7 / np.sqrt(max(1, len(points))) * np.concatenate([np.eye(3), -np.eye(3)])
   faces = np.array([[0, 1, 2], [1, 3, 2], [3, 4, 2], [4, 0, 2], [1, 0, 5], [3, 1, 5], [4, 3, 5], [0, 4, 5]])
   vertices = (points[:, None].astype(np.float64) + ends).reshape(-1, 3)
   return Mesh(vertices, (6 * np.arange(len(points))[:, None, None] + faces).reshape(-1, 3))
