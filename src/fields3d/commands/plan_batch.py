@@ -22,9 +22,10 @@ def _array(*shape: int, dtype=np.float32) -> jax.ShapeDtypeStruct:
   return jax.ShapeDtypeStruct(shape, dtype)
 
 
-def _classed(classes: Sequence[str], count: int) -> dict[str, Any]:
-  """How many shapes there are, and their classes, which take turns."""
-  return {"num_shapes": count, "classes": sorted(classes), "labels": [classes[i % len(classes)] for i in range(count) if classes]}
+def _classed(classes: Sequence[str], count: int, each: int = 1) -> dict[str, Any]:
+  """How many shapes there are, and their classes, which take turns; of each shape `each` variants, side by side."""
+  labels = [classes[i % len(classes)] for i in range(count) for _ in range(each) if classes]
+  return {"num_shapes": count * each, "classes": sorted(set(labels)), "labels": labels}
 
 
 def _distances(data: Mapping, count: int | None, full: bool) -> tuple[dict[str, Any], Spec]:
@@ -63,10 +64,9 @@ def _pictures(data: Mapping) -> tuple[dict[str, Any], Spec]:
   name = source.pop("name")
   still = SOURCES[name](**source)
   num = still.num_shapes if name == "families" else still.max_shapes or 1000
-  num *= dict(data["augment"]).get("variants", 0) + 1
-  classes = sorted(set(still.families[:still.num_shapes] if name == "families" else still.classes))
+  shapes = _classed(still.families if name == "families" else sorted(still.classes), num, dict(data["augment"]).get("variants", 0) + 1)
   camera = {"distance": DISTANCE, "half_view": HALF_VIEW, "near": NEAR, "far": FAR, "width": data["width"]}
-  info = {**_classed(classes, num), "num_views": num * data["views"], "views_per_shape": data["views"],
+  info = {**shapes, "num_views": shapes["num_shapes"] * data["views"], "views_per_shape": data["views"],
           "camera": camera, "near": NEAR, "far": FAR, "ndc": None, "bounds": [[-1.0] * 3, [1.0] * 3],
           "background": "white", "unbounded": False, "opaque": False, "protocol": {}}
   rows = kind.rows
