@@ -214,6 +214,15 @@ def test_a_penalty_at_some_pictures_is_that_of_these_alone(generators, batch):
   np.testing.assert_allclose(scalars["penalty"], 0.5 * np.sum(real[:2] ** 2) / 2, rtol=1e-5)
 
 
+def test_the_log_tells_that_all_pictures_made_are_one(generators, batch):
+  """Of codes that no picture depends on, seen from one pose, nothing varies."""
+  blind = jax.tree.map(jnp.zeros_like, generators[0])
+  scored = made(lambda pictures: jnp.sum(pictures, axis=(1, 2, 3)))
+  seen = batch | {"pose": np.repeat(batch["pose"][:1], 4, axis=0)}
+  told = jax.jit(scored.losses["discriminator"])({"generator": blind, "discriminator": {}}, {}, seen, jax.random.key(1), 0)[1]
+  assert float(told["spread"]) == 0 and float(told["coverage"]) == 0.5 == float(told["coverage_real"])
+
+
 def test_an_image_is_what_its_rays_see_one_by_one(run, batch):
   task, state, _ = run
   predict, pose = bind(task, state), jnp.asarray(batch["pose"][1])

@@ -26,6 +26,7 @@ from fields3d.losses.adversarial import (
   lazily,
   shifted,
 )
+from fields3d.losses.collapse import collapse
 from fields3d.networks import DISCRIMINATORS, UPSAMPLERS
 from fields3d.networks.discriminator import Discriminator
 from fields3d.networks.equalised import enlarged, init_mapping, mapping, reduced
@@ -43,6 +44,7 @@ from fields3d.rendering.quadrature import absorption, mean_depth
 from fields3d.rendering.samplers import box_interval, sphere_interval
 
 _SDF = 0.01 / math.log(100.0)  # of a factor e in density
+_WATCHED = 16  # pictures of a batch, real and made, whose variety is compared
 
 
 class Seen(NamedTuple):
@@ -175,7 +177,7 @@ class _Adversarial:
     on_real, on_fake = critic(real), critic_of_fakes(fake)
     game = critic_loss(on_real, on_fake, self.game)
     scalars = {"game": game, "right_on_real": jnp.mean(on_real > 0), "right_on_fake": jnp.mean(on_fake < 0),
-               "score_gap": jnp.mean(on_real) - jnp.mean(on_fake), "spread_real": _spread(real), "spread_fake": _spread(fake)}
+               "score_gap": jnp.mean(on_real) - jnp.mean(on_fake), **collapse(fake[:_WATCHED], real[:_WATCHED])}
     total = game
     if self.penalty != "none" and self.penalty_weight:
       among = slice(self.penalty_rows)
@@ -351,8 +353,3 @@ def _one(seen: Seen) -> dict[str, jax.Array]:
 def _over_white(seen: Seen, alpha: bool):
   rgb = seen.rgb + (1 - seen.opacity)[..., None]
   return jnp.concatenate([rgb, seen.opacity[..., None]], axis=-1) if alpha else rgb
-
-
-def _spread(pictures):
-  """Root mean square difference of each picture from the next: near 0 where the generator makes one picture only."""
-  return jnp.sqrt(jnp.mean((pictures - jnp.roll(pictures, 1, axis=0)) ** 2))
