@@ -1,6 +1,7 @@
 """Evaluators by name: each a factory of (EvaluationInput) -> Evaluation."""
 
 from fields3d.evaluation import (
+    completion,
     distribution,
     efficiency,
     generated_views,
@@ -12,6 +13,7 @@ from fields3d.evaluation import (
 )
 
 EVALUATORS = {
+    "completion": completion.completion,
     "distribution": distribution.distribution,
     "efficiency": efficiency.efficiency,
     "generated_views": generated_views.generated_views,

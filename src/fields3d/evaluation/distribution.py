@@ -131,30 +131,30 @@ def _with_sheet(rows: list[Row], drawn: LazyMeshes, found: Comparison, trained: 
     facts = rows[i].facts
     distance = next(value for key, value in facts.items() if key.endswith("_to_it"))
     text = (f"{rows[i].name}: {distance:.3g} from", facts["nearest_training_shape"], facts.get("its_licence", ""))
-    cells.append(pair_cell(drawn[i], trained[int(found.nearest[i])].mesh(), text, size))
+    cells.append(side_by_side([drawn[i], trained[int(found.nearest[i])].mesh()], text, size))
   sheet(cells).save(out_dir / SHEET)
   first = order[0]
   rows[first] = Row(**{**vars(rows[first]), "files": {"nearest_training_shapes": SHEET}})
   return rows
 
 
-def pair_cell(mesh: Mesh, other: Mesh, text: Sequence[str], size: int) -> Image.Image:
-  """Two meshes in one frame, side by side, over lines of text."""
+def side_by_side(meshes: Sequence[Mesh], text: Sequence[str], size: int) -> Image.Image:
+  """Meshes in one frame, beside each other, over lines of text."""
   from fields3d.evaluation.geometry import joint_box
-  box = joint_box(mesh, other)
-  cell = Image.new("RGB", (2 * size, size + _LINE * len(text)), "white")
-  for place, shown in enumerate((mesh, other)):
+  box = joint_box(*meshes)
+  cell = Image.new("RGB", (len(meshes) * size, size + _LINE * len(text)), "white")
+  for place, shown in enumerate(meshes):
     cell.paste(Image.fromarray(render_mesh(shown, size, bounds=box)), (place * size, 0))
   pen = ImageDraw.Draw(cell)
   for line, words in enumerate(text):
-    pen.text((3, size + _LINE * line), words.encode("ascii", "replace").decode()[:2 * size // 6], fill="black")
+    pen.text((3, size + _LINE * line), words.encode("ascii", "replace").decode()[:len(meshes) * size // 6], fill="black")
   return cell
 
 
-def sheet(cells: Sequence[Image.Image]) -> Image.Image:
-  """Pictures of one size in rows of four."""
+def sheet(cells: Sequence[Image.Image], columns: int = _COLUMNS) -> Image.Image:
+  """Pictures of one size in rows."""
   width, height = cells[0].size
-  columns = min(_COLUMNS, len(cells))
+  columns = min(columns, len(cells))
   out = Image.new("RGB", (columns * width, -(-len(cells) // columns) * height), "white")
   for i, cell in enumerate(cells):
     out.paste(cell, (i % columns * width, i // columns * height))

@@ -101,21 +101,43 @@ def draw_clouds(inputs: EvaluationInput, num: int, points: int, seed: int) -> tu
   Raises:
     UsageFault: the task draws no points, or fewer.
   """
-  asker = "evals: the task has no clouds of points"
-  codes, cloud = _Codes(lookup(inputs.predict, "sample", asker), seed), lookup(inputs.predict, "points", asker)
-  kept, rows, problems = [], [], {}
+  lookup(inputs.predict, "points", "evals: the task has no clouds of points")
+  codes = _Codes(lookup(inputs.predict, "sample", "evals: the task cannot be sampled"), seed)
+  kept, problems = {}, {}
   with progress() as show:
     for index in range(num):
-      found = np.asarray(cloud(codes[index], jax.random.fold_in(jax.random.key(seed), index)), np.float32)
-      if len(found) < points:
-        raise UsageFault("evals.points", f"{points} points are asked for, the task's clouds have {len(found)}", "ask for fewer")
-      if np.isfinite(found).all():
-        kept.append(found[np.random.default_rng((seed, 23, index)).choice(len(found), points, replace=False)])
-        rows.append(index)
+      cloud, problem = cloud_of(inputs, codes[index], "points", points, 0, seed, index)
+      if cloud is None:
+        problems[index] = problem
       else:
-        problems[index] = "is not finite"
+        kept[index] = cloud
       show("draws", index + 1, num)
-  return np.stack(kept) if kept else np.zeros((0, points, 3), np.float32), np.array(rows, np.int64), problems
+  clouds = np.stack(list(kept.values())) if kept else np.zeros((0, points, 3), np.float32)
+  return clouds, np.array(list(kept), np.int64), problems
+
+
+def cloud_of(inputs: EvaluationInput, code: jax.Array, pred: str, points: int, resolution: int, seed: int,
+             index: int) -> tuple[np.ndarray | None, str]:
+  """Points of the shape of a code: of "points", a random choice of those that the task gives; else of the field's surface.
+
+  Args:
+    pred: the predict function. resolution: grid nodes per axis of the extraction. seed, index: of the random choices.
+
+  Returns:
+    (points, 3) float32 in the model frame, or None, and why there are none.
+
+  Raises:
+    UsageFault: the task cannot be asked, or has fewer points.
+  """
+  rng = np.random.default_rng((seed, 23, index))
+  if pred != "points":
+    mesh, problem = _extract(field_of(inputs.predict, code, inputs.dataset.info, pred, "evals.pred"), resolution)
+    return (None, problem) if mesh is None else (sample_surface(mesh, points, rng).points.astype(np.float32), "")
+  cloud = lookup(inputs.predict, "points", "evals: the task has no clouds of points")
+  found = np.asarray(cloud(code, jax.random.fold_in(jax.random.key(seed), index)), np.float32)
+  if len(found) < points:
+    raise UsageFault("evals.points", f"{points} points are asked for, the task's clouds have {len(found)}", "ask for fewer")
+  return (found[rng.choice(len(found), points, replace=False)], "") if np.isfinite(found).all() else (None, "is not finite")
 
 
 def reference_meshes(dataset: Dataset, split: str, num: int | None = None, seed: int = 0) -> LazyMeshes:
