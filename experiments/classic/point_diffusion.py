@@ -1,10 +1,11 @@
 """Diffusion of clouds of points: PVD's point-voxel network on 512 points of procedural chairs and tables, on two cores.
 
-The latents that the prior learns are the clouds themselves. `:edm` has EDM's preconditioning, weighting and sampler in the place
-of DDPM's; so have `:transformer`, Point-E's transformer in the network's place, and `:dit`, DiT-3D's on patches of voxels, which
-sees no point of its own, so that eps is not in its reach. `:surfaces` has a shape autoencoder of generative/tri_plane_vae.py
-make surfaces of the clouds, so that meshes are judged too; `:paper` is PVD as published (2,048 points, 1,000 steps, its network),
-on procedural chairs. Completion, guidance and samplers are those of every prior here.
+The latents that the prior learns are the clouds themselves. `:edm` has EDM's preconditioning, weighting and sampler in the
+place of DDPM's; so have `:transformer`, Point-E's transformer in the network's place, and `:dit`, DiT-3D's on patches of
+voxels, which sees no point of its own, so that eps is not in its reach. `:completion` is `:dit` told halves of clouds, which it
+completes. `:surfaces` has a shape autoencoder of generative/tri_plane_vae.py make surfaces of the clouds, so that meshes are
+judged too; `:paper` is PVD as published (2,048 points, 1,000 steps, its network), on procedural chairs. Guidance and samplers
+are those of every prior here.
 
 Source: Zhou et al. 2021, "3D shape generation and completion through point-voxel diffusion" (PVD), and the authors' code: eps,
   linear betas 1e-4 to 0.02, T 1000, Adam 2e-4 (0.5, 0.999), 16 clouds a step, dropout 0.1; Nichol et al. 2022, "Point-E", and
@@ -16,6 +17,7 @@ Expect: see "Classic families" in experiments/README.md.
   fields3d evaluate runs/point_diffusion
   fields3d evaluate runs/point_diffusion --config.task.prior.sampler.name=ddpm --config.task.prior.sampler.steps=1000
   fields3d train --config experiments/classic/point_diffusion.py:dit --workdir runs/point_dit
+  fields3d train --config experiments/classic/point_diffusion.py:completion --workdir runs/point_completion
   fields3d train --config experiments/generative/tri_plane_vae.py --workdir runs/tri_plane
   fields3d train --config experiments/classic/point_diffusion.py:surfaces --workdir runs/point_surfaces
   fields3d train --config experiments/classic/point_diffusion.py:runlocal --workdir runs/local      (seconds)
@@ -25,7 +27,7 @@ Often overridden: --config.task.prior.guidance=2  --config.task.scan_points=256 
 
 from ml_collections import ConfigDict
 
-VARIANTS = ("runlocal", "edm", "transformer", "dit", "surfaces", "paper")
+VARIANTS = ("runlocal", "edm", "transformer", "dit", "completion", "surfaces", "paper")
 POINTS = 512
 
 
@@ -44,6 +46,11 @@ def evaluators(arg, pred):
   return dict(draws=dict(
       name="distribution", pred=pred, split="test", protocol="pointflow", points=32 if local else 2048 if paper else POINTS, k=3,
       resolution=16 if local else 64, pictures=2 if local else 24, picture=32 if local else 128, max_train=8 if local else 400))
+
+
+def completions(pred):
+  """Of 64 held-out shapes, each scanned from one side."""
+  return dict(name="completion", pred=pred, num=64, draws=4, points=POINTS, scan_points=POINTS // 2, max_train=400, pictures=12)
 
 
 def vae_of_surfaces():
@@ -67,21 +74,24 @@ def get_config(arg=None):
       centres=(128, 32, 8), radii=(0.4, 0.8, 1.6), neighbours=16, attend=())
   if arg == "transformer":
     network = dict(name="set_transformer", width=96, depth=4, heads=4)
-  if arg == "dit":
+  if arg in ("dit", "completion"):
     network = dict(name="voxel_transformer", width=96, depth=4, heads=4, resolution=16, patch=4)
   diffusion, sampler = dict(noise=dict(name="linear"), target="eps", clip=3.0), dict(name="ddim", steps=4 if local else 50)
-  if arg in ("edm", "transformer", "dit"):
+  if arg in ("edm", "transformer", "dit", "completion"):
     diffusion, sampler = dict(noise=dict(name="edm"), target="edm", sigma_data=1.0), dict(name="heun", steps=18)
   config.task = dict(
       name="latent_prior", by_class=not paper, base=dict(name="point_cloud", points=config.data.surface), calibrate=4 if local else 100,
       prior=dict(name="diffusion", sampler=sampler, diffusion=diffusion, network=network))
+  config.evals = evaluators(arg, "points")
+  if arg == "completion":
+    config.task.update(scan_points=POINTS // 2)
+    config.evals.completions = completions("points")
   if arg == "surfaces":
     config.init_from = "runs/tri_plane"
     config.task.base.surface = vae_of_surfaces()
   rate = 2e-4 if paper else dict(name="cosine", start=1e-3, end=1e-5, steps=steps - steps // 20, warmup=steps // 20)
   config.optim = dict(prior=dict(name="adam", learning_rate=rate, b1=0.5 if paper else 0.9, clip_norm=1.0,
                                  ema=0.9 if local else 0.9999 if paper else 0.999))
-  config.evals = evaluators(arg, "points")
   if arg == "surfaces":
     config.evals.soundness = dict(name="quality", num=400, resolution=96, references=64, crossings=False)
   config.train = dict(log_every=5 if local else 50, checkpoint_every=5 if local else 1000, keep_every=config.num_steps)
