@@ -73,7 +73,7 @@ def test_a_run_is_measured_with_other_settings_and_the_record_says_so(run, monke
   assert main.main(["evaluate", str(run.workdir), flag]) == 0
   record = read(run.workdir / "eval" / "7.json")
   assert record["evaluations"]["train"]["settings"]["resolution"] == 16 and record["command"].endswith(flag)
-  assert opened == [[("evals.train.resolution", "16")]]
+  assert opened == [[]]  # what an evaluator is told is not the run's
 
 
 def test_the_same_seed_gives_the_same_record(run):
@@ -142,6 +142,17 @@ def test_only_some_evaluators_run_and_the_others_results_stay(run, capsys, monke
   capsys.readouterr()
   assert main.main(["evaluate", str(run.workdir), "--only", "trian"]) == 2
   assert "did you mean 'train'?" in capsys.readouterr().err
+
+
+def test_an_evaluator_that_the_config_does_not_name_is_run_and_its_results_stay(run, capsys, monkeypatch):
+  monkeypatch.setitem(EVALUATORS, "quality", facts_only())
+  monkeypatch.setattr(experiment, "check_arguments", lambda *_: None)
+  assert main.main(["evaluate", str(run.workdir), "--only", "quality", "--config.evals.quality.seed=4"]) == 0
+  assert read(run.workdir / "eval" / "7.json")["evaluations"]["quality"]["settings"]["seed"] == 4
+  assert main.main(["evaluate", str(run.workdir)]) == 0
+  assert list(read(run.workdir / "eval" / "7.json")["evaluations"]) == ["train", "quality"]
+  assert main.main(["evaluate", str(run.workdir), "--only", "qualty"]) == 2
+  assert "did you mean 'quality'?" in capsys.readouterr().err
 
 
 def test_results_of_another_checkpoint_do_not_stay(run, monkeypatch):

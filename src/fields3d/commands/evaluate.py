@@ -6,7 +6,8 @@ Prints the table of results and the paths. The same run, step and seed give the 
 does not lose the others' results: its fault is one line, and its code the command's.
 
 --only takes sections of the config's evals, or names of evaluators; what eval/STEP.json holds of the other sections
-for the same checkpoint is kept. --only none measures nothing and writes tables and report of what is there.
+for the same checkpoint is kept. An evaluator that the config has no section for is run with its own defaults, which
+--config.evals.EVALUATOR.a=VALUE changes. --only none measures nothing and writes tables and report of what is there.
 
 --curve N measures the PSNR of N views at every checkpoint that the run has kept (train.keep_every), against the
 seconds of training: eval/curve.json. Evaluators that have measured this checkpoint before, with the same settings and
@@ -19,6 +20,7 @@ examples:
   fields3d evaluate runs/quickstart
   fields3d evaluate runs/quickstart --step 2000 --seed 1
   fields3d evaluate runs/quickstart --only test
+  fields3d evaluate runs/prior --only efficiency --config.evals.efficiency.repeats=10
   fields3d evaluate runs/mic --curve 20
   fields3d evaluate runs/mic --config.task.renderer.refine=4 --config.evals.at200.max_views=20
 """
@@ -59,8 +61,9 @@ def run(args: argparse.Namespace) -> int:
   from fields3d.commands.experiment import apply_overrides, read_run_config
   from fields3d.evaluation.records import read_record, record_path
   config = read_run_config(args.workdir)["config"]
+  config["evals"] = with_evaluators(config.get("evals") or {}, args.only or ())
   config = apply_overrides(config, args.overrides) if args.overrides else config
-  sections = config.get("evals")
+  sections = config["evals"]
   if not sections:
     raise UsageFault(args.workdir, "its config names no evaluators (evals is empty)",
                      "add a section to evals and train")
@@ -79,6 +82,17 @@ def run(args: argparse.Namespace) -> int:
   return 0
 
 
+def with_evaluators(sections: Mapping[str, Mapping], only: Sequence[str]) -> dict[str, Mapping]:
+  """The sections, and one of its own defaults for each evaluator that `--only` names and no section is or has.
+
+  >>> with_evaluators({"a": {"name": "views"}}, ["views", "quality"])
+  {'a': {'name': 'views'}, 'quality': {'name': 'quality'}}
+  """
+  from fields3d.evaluation import EVALUATORS
+  known = {*sections, *(section.get("name") for section in sections.values())}
+  return {**sections, **{name: {"name": name} for name in only if name in EVALUATORS and name not in known}}
+
+
 def choose(only: Sequence[str] | None, sections: Mapping[str, Mapping]) -> list[str]:
   """The sections that `--only` names, by section or by evaluator, in the config's order; all when None.
 
@@ -88,12 +102,13 @@ def choose(only: Sequence[str] | None, sections: Mapping[str, Mapping]) -> list[
   >>> choose(["views"], {"a": {"name": "views"}, "b": {"name": "geometry"}})
   ['a']
   """
+  from fields3d.evaluation import EVALUATORS
   if only is None:
     return list(sections)
   known = {*sections, *(section.get("name") for section in sections.values())} - {None}
   for name in only:
     if name not in known and name != "none":
-      raise UsageFault("--only", f"the config has no evaluator {name!r}", nearest(name, known))
+      raise UsageFault("--only", f"there is no evaluator {name!r}", nearest(name, {*known, *EVALUATORS}))
   return [section for section, settings in sections.items() if section in only or settings.get("name") in only]
 
 
@@ -166,11 +181,11 @@ def _measure(args: argparse.Namespace, sections: Mapping, wanted: Sequence[str])
   from fields3d.evaluation.records import Record, provenance, record_path, write_record
   from fields3d.training.logging import environment
   evaluators = {name: build(EVALUATORS, sections[name], f"evals.{name}") for name in wanted}
-  opened = open_run(args.workdir, args.step, args.overrides)
+  opened = open_run(args.workdir, args.step, [(path, text) for path, text in args.overrides if not path.startswith("evals.")])
   place = {key: value for key, value in environment().items() if key != "command"}
   made, path = provenance(_command(args), place), record_path(args.workdir, opened.step)
   checkpoint, found, faults = checkpoint_digest(args.workdir, opened.step), {}, {}
-  kept = _kept(path, checkpoint, [name for name in sections if name not in wanted])
+  kept = _kept(path, checkpoint, wanted)
   for name, evaluator in evaluators.items():
     try:
       found[name] = _evaluate(opened, name, evaluator, args.seed)
@@ -178,7 +193,7 @@ def _measure(args: argparse.Namespace, sections: Mapping, wanted: Sequence[str])
       faults[name] = error
       continue
     known = {**found, **{name: evaluation for name, (evaluation, _) in kept.items()}}
-    record = Record(opened.step, made["command"], place, checkpoint, {n: known[n] for n in sections if n in known},
+    record = Record(opened.step, made["command"], place, checkpoint, {n: known[n] for n in {**sections, **known} if n in known},
                     {n: kept[n][1] if n in kept else made for n in known}, {n: _line(e) for n, e in faults.items()})
     write_record(path, record)
   errors = list(faults.values())
@@ -196,15 +211,15 @@ def _line(error: Exception) -> str:
   return str(as_fault(error) or " ".join(f"{type(error).__name__}: {error}".split())[:300])
 
 
-def _kept(path: pathlib.Path, checkpoint: str | None, sections: Sequence[str]) -> dict[str, tuple]:
-  """section -> (evaluation, provenance) of an earlier record of the same checkpoint."""
+def _kept(path: pathlib.Path, checkpoint: str | None, wanted: Sequence[str]) -> dict[str, tuple]:
+  """section -> (evaluation, provenance) of an earlier record of the same checkpoint, but for those that are wanted now."""
   from fields3d.evaluation.records import read_record
-  if not sections or not path.is_file():
+  if not path.is_file():
     return {}
   record = read_record(path)
   if record.checkpoint != checkpoint:
     return {}
-  return {name: (record.evaluations[name], record.provenance[name]) for name in sections if name in record.evaluations}
+  return {name: (record.evaluations[name], record.provenance[name]) for name in record.evaluations if name not in wanted}
 
 
 def _evaluate(opened, section: str, evaluator, chosen: int | None):
