@@ -1,7 +1,7 @@
 """An autoencoder of clouds: the codes that latent_point_gan.py learns over. 512 points of chairs and tables, on two cores.
 
-`:emd` is fitted under the exact earth mover's distance, which takes the host a second or more a step; `:paper` has 2,048 points,
-on procedural chairs, and chamfer.
+`:emd` is fitted under the exact earth mover's distance, which takes the host a second or more a step; `:furniture` is on the
+pack (point_diffusion.py says where it is); `:paper` has 2,048 points, on procedural chairs, and chamfer.
 
 Source: Achlioptas et al. 2018, "Learning representations and generative models for 3D point clouds", section 4.1: layers of
   64-128-128-256-128, maximum, 256-256; code 128; Adam 5e-4, 50 clouds a step (batch norm is left out).
@@ -16,7 +16,7 @@ Often overridden: --config.task.code_dim=64  --config.task.kl=1e-3
 from ml_collections import ConfigDict
 from point_diffusion import evaluators, shapes
 
-VARIANTS = ("runlocal", "emd", "paper")
+VARIANTS = ("runlocal", "emd", "furniture", "paper")
 
 
 def get_config(arg=None):

@@ -1,7 +1,7 @@
 """Latent diffusion of clouds: a diffusion prior over the codes of DPM's autoencoder, whose decoder is a diffusion of points.
 
 The flow that dpm.py learns with its codes stands aside; the rest of that run is frozen. `:dense` goes over the codes of
-cloud_codes.py instead, the autoencoder of l-GAN; `:paper` goes over dpm.py:paper. Train the autoencoder first.
+cloud_codes.py instead, the autoencoder of l-GAN; `:furniture` and `:paper` go over dpm.py's. Train the autoencoder first.
 
 Source: LION (Zeng et al. 2022) for a diffusion of a cloud's code before a diffusion of its points, here without latent points;
   EDM (Karras et al. 2022): preconditioning, Heun's sampler. The prior is that of generative/code_prior.py.
@@ -21,7 +21,7 @@ import dpm
 from ml_collections import ConfigDict
 from point_diffusion import evaluators
 
-VARIANTS = ("runlocal", "dense", "paper")
+VARIANTS = ("runlocal", "dense", "furniture", "paper")
 
 
 def get_config(arg=None):
@@ -31,7 +31,7 @@ def get_config(arg=None):
   config = ConfigDict()
   config.seed = 0
   config.num_steps = steps
-  config.init_from = "runs/cloud_codes" if dense else f"runs/dpm{'_local' if local else '_paper' if paper else ''}"
+  config.init_from = "runs/cloud_codes" if dense else f"runs/dpm{'_local' if local else f'_{arg}' if arg else ''}"
   config.data = base.data
   config.data.rows = 4 if local else 128
   width, depth = (16, 2) if local else (2048, 12) if paper else (384, 5)

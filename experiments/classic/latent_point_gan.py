@@ -1,6 +1,7 @@
 """PointGAN in the codes of an autoencoder of clouds (l-GAN): its codes come from cloud_codes.py, which is trained first.
 
-WGAN-GP on codes of 128 numbers, the generator after each five steps of its critic. `:paper` goes over cloud_codes.py:paper.
+WGAN-GP on codes of 128 numbers, the generator after each five steps of its critic. `:furniture` and `:paper`
+go over those of cloud_codes.py.
 
 Source: Achlioptas et al. 2018, "Learning representations and generative models for 3D point clouds", and the authors' code:
   noise 128 of deviation 0.2, generator 128-128, critic 256-512-1, Adam 1e-4 (0.5), 50 codes a step, 500 epochs.
@@ -19,7 +20,7 @@ import cloud_codes
 from ml_collections import ConfigDict
 from point_diffusion import evaluators
 
-VARIANTS = ("runlocal", "paper")
+VARIANTS = ("runlocal", "furniture", "paper")
 
 
 def get_config(arg=None):
@@ -29,7 +30,7 @@ def get_config(arg=None):
   config = ConfigDict()
   config.seed = 0
   config.num_steps = 10 if local else 250_000 if paper else 30_000
-  config.init_from = f"runs/cloud_codes{'_local' if local else '_paper' if paper else ''}"
+  config.init_from = f"runs/cloud_codes{'_local' if local else f'_{arg}' if arg else ''}"
   config.data = base.data
   config.data.rows = 4 if local else 50
   config.task = dict(

@@ -1,7 +1,7 @@
 """PointGAN: a generator of clouds against a critic of clouds (r-GAN), chairs and tables of 512 points, on two cores.
 
-WGAN-GP, the generator after each five steps of its critic. `:paper` has 2,048 points and procedural chairs, and the paper's
-sizes, which the defaults have but for the points.
+WGAN-GP, the generator after each five steps of its critic. `:furniture` is on the pack (point_diffusion.py says where it is);
+`:paper` has 2,048 points and procedural chairs, and the paper's sizes, which the defaults have but for the points.
 
 Source: Achlioptas et al. 2018, "Learning representations and generative models for 3D point clouds", and the authors' code:
   noise 128 of deviation 0.2, Adam 1e-4 (0.5), 50 clouds a step, lambda 10.
@@ -17,7 +17,7 @@ Often overridden: --config.task.game=non_saturating --config.task.penalty=r1  --
 from ml_collections import ConfigDict
 from point_diffusion import evaluators, shapes
 
-VARIANTS = ("runlocal", "paper")
+VARIANTS = ("runlocal", "furniture", "paper")
 
 
 def get_config(arg=None):

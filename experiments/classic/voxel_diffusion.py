@@ -1,7 +1,8 @@
 """Diffusion of voxel grids: chairs and tables of 32^3 voxels, a transformer of patches of them, on two cores.
 
 The latents that the prior learns are the grids themselves. `:unet` has a small U-net of convolutions in the transformer's place;
-`:paper` is of DiT-3D's size S/4, on procedural chairs. Surfaces are where the linear field of the cells is 1/2.
+`:furniture` is on the pack (point_diffusion.py says where it is); `:paper` is of DiT-3D's size S/4, on procedural chairs.
+Surfaces are where the linear field of the cells is 1/2.
 
 Source: Mo et al. 2023, "DiT-3D", for the transformer; EDM (Karras et al. 2022) for preconditioning, weighting and the sampler.
 Expect: see "Classic families" in experiments/README.md.
@@ -16,7 +17,7 @@ Often overridden: --config.task.prior.guidance=2  --config.data.kind=surface  --
 from ml_collections import ConfigDict
 from point_diffusion import evaluators, shapes
 
-VARIANTS = ("runlocal", "unet", "paper")
+VARIANTS = ("runlocal", "unet", "furniture", "paper")
 
 
 def get_config(arg=None):
@@ -26,7 +27,7 @@ def get_config(arg=None):
   config.seed = 0
   config.num_steps = steps
   source = shapes(arg, rows=4 if local else 128 if paper else 16)
-  source.update(surface=0, cached=False)
+  source.update(surface=0, **({} if arg == "furniture" else {"cached": False}))
   config.data = dict(name="voxels", resolution=8 if local else 32, source=source)
   network = dict(name="voxel_transformer", width=16, depth=1, heads=2, patch=4) if local else dict(
       name="voxel_transformer", width=384, depth=12, heads=6, patch=4) if paper else dict(

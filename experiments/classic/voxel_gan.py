@@ -2,7 +2,8 @@
 
 The critic rests while it is right on 80 % of a batch or more. `:voxelgan` is the improved line: WGAN-GP with norms of layers,
 five steps of the critic to one of the generator, Adam 1e-4; `:spectral` has spectral norm and a hinge in the penalty's place.
-`:paper` is 64^3 with the paper's widths and rates, on procedural chairs. Surfaces are where the linear field of the cells is 1/2.
+`:furniture` is on the pack (point_diffusion.py says where it is); `:paper` is 64^3 with the paper's widths and rates, on
+procedural chairs. Surfaces are where the linear field of the cells is 1/2.
 
 Source: Wu et al. 2016, "Learning a probabilistic latent space of object shapes via 3D generative-adversarial modeling": z uniform
   in [0, 1]^200, 100 grids a step, Adam (0.5), rates 0.0025 and 1e-5, sigmoid; Smith & Meger 2017, "Improved adversarial systems
@@ -20,7 +21,7 @@ Often overridden: --config.data.kind=surface  --config.task.gate=1  --config.tas
 from ml_collections import ConfigDict
 from point_diffusion import evaluators, shapes
 
-VARIANTS = ("runlocal", "voxelgan", "spectral", "paper")
+VARIANTS = ("runlocal", "voxelgan", "spectral", "furniture", "paper")
 
 
 def get_config(arg=None):
@@ -30,7 +31,7 @@ def get_config(arg=None):
   config.seed = 0
   config.num_steps = 10 if local else 100_000 if paper else 2000
   source = shapes(arg, rows=4 if local else 100 if paper else 16)
-  source.update(surface=0, cached=False)
+  source.update(surface=0, **({} if arg == "furniture" else {"cached": False}))
   config.data = dict(name="voxels", resolution=size, source=source)
   config.task = dict(
       name="latent_gan", base=dict(name="voxel_grid"), code_dim=8 if local else 200, noise="uniform", game="non_saturating",
