@@ -27,7 +27,7 @@ def get_config(arg=None):
   config.seed = 0
   config.num_steps = steps
   source = shapes(arg, rows=4 if local else 128 if paper else 16)
-  source.update(surface=0, **({} if arg == "furniture" else {"cached": False}))
+  source.update(surface=0, **({} if arg == "furniture" else {"near_fraction": 0.0}))
   config.data = dict(name="voxels", resolution=8 if local else 32, source=source)
   network = dict(name="voxel_transformer", width=16, depth=1, heads=2, patch=4) if local else dict(
       name="voxel_transformer", width=384, depth=12, heads=6, patch=4) if paper else dict(

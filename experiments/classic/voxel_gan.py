@@ -31,7 +31,7 @@ def get_config(arg=None):
   config.seed = 0
   config.num_steps = 10 if local else 100_000 if paper else 2000
   source = shapes(arg, rows=4 if local else 100 if paper else 16)
-  source.update(surface=0, **({} if arg == "furniture" else {"cached": False}))
+  source.update(surface=0, **({} if arg == "furniture" else {"near_fraction": 0.0}))
   config.data = dict(name="voxels", resolution=size, source=source)
   config.task = dict(
       name="latent_gan", base=dict(name="voxel_grid"), code_dim=8 if local else 200, noise="uniform", game="non_saturating",
