@@ -44,7 +44,7 @@ def get_config(arg=None):
       name="adam", ema=0.9 if local else 0.999,
       learning_rate=dict(name="cosine", start=1e-4 if paper else 6e-4, end=1e-6, steps=steps)))
   config.evals = deepsdf_codes.evaluators(local)
-  config.evals.completions = dict(name="completion", num=2 if local else 64, draws=2 if local else 4, points=32 if local else 2048,
+  config.evals.completions = dict(name="completion", draws=2 if local else 4, points=32 if local else 2048,
                                   scan_points=16 if local else 256, resolution=16 if local else 64,
                                   max_train=4 if local else 400, pictures=1 if local else 12, picture=32 if local else 128)
   config.train = dict(log_every=10 if local else 50, checkpoint_every=10 if local else 1000)

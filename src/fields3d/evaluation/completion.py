@@ -38,7 +38,7 @@ FIGURES = {
 }
 
 
-def completion(split: Literal["train", "val", "test"] = "test", num: Count | None = 64, draws: Annotated[int, Range(ge=2)] = 4,
+def completion(split: Literal["train", "val", "test"] = "test", num: Count | None = None, draws: Annotated[int, Range(ge=2)] = 4,
                pred: str = "sdf", protocol: Literal[tuple(PROTOCOLS)] = "pointflow", points: Count | None = None,
                scan_points: Count = 256, resolution: Count = 64, max_train: Count | None = None, pictures: Index = 16,
                picture: Count = 128, seed: Index = 0) -> Evaluator:
