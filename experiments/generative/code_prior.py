@@ -1,7 +1,8 @@
 """A diffusion prior over the DeepSDF codes of deepsdf_codes.py: new chairs and tables, by class too.
 
 `:flow` is a normalising flow instead, of the same codes; the Gaussian that both are held against is the base run's own
-`sample`. Train the codes first. `:paper` is of the order of size of published priors, over deepsdf_codes.py:paper, for a pod.
+`sample`. `:completion` is told halves of clouds of the shapes' surfaces, and completes them. Train the codes first. `:paper` is
+of the order of size of published priors, over deepsdf_codes.py:paper, for a pod.
 
 Source: latent diffusion (Rombach et al. 2022) on the codes of DeepSDF (Park et al. 2019), as Diffusion-SDF (Chou et al.
   2023) and HyperDiffusion (Erkoc et al. 2023) do; EDM (Karras et al. 2022): preconditioning, Heun's sampler. 40 steps, as
@@ -11,6 +12,8 @@ Expect: see "Priors over codes" in experiments/README.md.
   fields3d train --config experiments/generative/deepsdf_codes.py --workdir runs/codes
   fields3d train --config experiments/generative/code_prior.py --workdir runs/prior
   fields3d train --config experiments/generative/code_prior.py:flow --workdir runs/flow
+  fields3d train --config experiments/generative/code_prior.py:completion --workdir runs/completion
+  fields3d sample runs/completion --num 4 --scan half_a_chair.ply
   fields3d train --config experiments/generative/deepsdf_codes.py:runlocal --workdir runs/codes_local
   fields3d train --config experiments/generative/code_prior.py:runlocal --workdir runs/local      (seconds, after the line above)
 
@@ -20,12 +23,12 @@ Often overridden: --config.init_from=runs/other_codes  --config.task.prior.sampl
 import deepsdf_codes
 from ml_collections import ConfigDict
 
-VARIANTS = ("runlocal", "flow", "paper")
+VARIANTS = ("runlocal", "flow", "completion", "paper")
 
 
 def get_config(arg=None):
   local, paper = arg == "runlocal", arg == "paper"
-  base = deepsdf_codes.get_config(None if arg == "flow" else arg)
+  base = deepsdf_codes.get_config(None if arg in ("flow", "completion") else arg)
   steps = 20 if local else 500_000 if paper else 6000
   config = ConfigDict()
   config.seed = 0
@@ -43,6 +46,10 @@ def get_config(arg=None):
   config.optim = dict(prior=dict(
       name="adam", learning_rate=dict(name="cosine", start=5e-4, end=5e-6, steps=steps), ema=0.9 if local else 0.999))
   config.evals = base.evals
+  if arg == "completion":
+    config.data.update(samples_per_shape=1000, near_variances=(0.005,), surface=512)  # as those of experiments/classic
+    config.task.scan_points = 256
+    config.evals.completions = dict(name="completion", num=64, draws=4, points=2048, resolution=64, max_train=400, pictures=12)
   config.train = dict(log_every=10 if local else 100, checkpoint_every=10 if local else 1000)
   config.extract_resolution = base.extract_resolution
   return config
