@@ -1,7 +1,7 @@
-"""Diffusion of voxel grids: chairs and tables of 32^3 voxels, a transformer of patches of them, on two cores.
+"""Diffusion of voxel grids: chairs and tables of 32^3 voxels, a transformer of patches of 8^3 of them, on two cores.
 
 The latents that the prior learns are the grids themselves. `:unet` has a small U-net of convolutions in the transformer's place;
-`:furniture` is on the pack (point_diffusion.py says where it is); `:paper` is of DiT-3D's size S/4, on procedural chairs.
+`:furniture` is on the pack (point_diffusion.py says where it is); `:paper` has patches of 4^3 and DiT-3D's size S, on procedural chairs.
 Surfaces are where the linear field of the cells is 1/2.
 
 Source: Mo et al. 2023, "DiT-3D", for the transformer; EDM (Karras et al. 2022) for preconditioning, weighting and the sampler.
@@ -31,7 +31,7 @@ def get_config(arg=None):
   config.data = dict(name="voxels", resolution=8 if local else 32, source=source)
   network = dict(name="voxel_transformer", width=16, depth=1, heads=2, patch=4) if local else dict(
       name="voxel_transformer", width=384, depth=12, heads=6, patch=4) if paper else dict(
-      name="voxel_transformer", width=96, depth=4, heads=4, patch=4)
+      name="voxel_transformer", width=96, depth=4, heads=4, patch=8)
   if arg == "unet":
     network = dict(name="voxel_unet", width=8)
   config.task = dict(
