@@ -47,8 +47,8 @@ def get_config(arg=None):
       name="adam", learning_rate=dict(name="cosine", start=5e-4, end=5e-6, steps=steps), ema=0.9 if local else 0.999))
   config.evals = base.evals
   if arg == "completion":
-    config.data.update(samples_per_shape=1000, near_variances=(0.005,), surface=512)  # as those of experiments/classic
-    config.task.scan_points = 256
+    config.data.update(rows=32, samples_per_shape=1000, near_variances=(0.005,), surface=512)  # samples as those of experiments/classic
+    config.task.scan_points = 64
     config.evals.completions = dict(name="completion", num=64, draws=4, points=2048, resolution=64, max_train=400, pictures=12)
   config.train = dict(log_every=10 if local else 100, checkpoint_every=10 if local else 1000)
   config.extract_resolution = base.extract_resolution
