@@ -48,6 +48,19 @@ def test_every_format_lands_in_the_run_directory_by_default(run, suffix):
   assert read_json(run.workdir / "samples" / "samples.json")["resolution"] == 12
 
 
+def test_specks_are_taken_off_the_files(run):
+  away = lambda x, place: jnp.linalg.norm(x - jnp.array([place, 0.0, 0.0]).reshape(1, 3), axis=-1)
+  run.predict["sdf"] = lambda x, z: jnp.minimum(away(x, -0.4) - 0.5, away(x, 0.7) - 0.12)
+  faces = []
+  for share in ("0.01", "0.3"):
+    assert main.main(["sample", str(run.workdir), "--num", "1", "--resolution", "32", "--specks", share]) == 0
+    found = read_json(run.workdir / "samples" / "samples.json")
+    assert found["specks"] == float(share)
+    faces.append(found["shapes"][0]["faces"])
+  assert faces[1] < faces[0]
+  assert main.main(["sample", str(run.workdir), "--specks", "1"]) == 2
+
+
 def test_no_surface_at_all_is_exit_65_and_no_sampler_is_exit_2(run, capsys):
   run.predict["sdf"] = lambda x, z: jnp.linalg.norm(x, axis=-1) + 1
   assert main.main(["sample", str(run.workdir), "--num", "1"]) == 65

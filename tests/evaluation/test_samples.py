@@ -9,7 +9,7 @@ import trimesh
 from fields3d.core.errors import UsageFault
 from fields3d.core.types import Dataset, Mesh
 from fields3d.evaluation.results import EvaluationInput
-from fields3d.evaluation.samples import FOLDER, clouds_of, draw_meshes, reference_meshes
+from fields3d.evaluation.samples import FOLDER, cleaned, clouds_of, draw_meshes, reference_meshes
 
 NO_SHAPES = Dataset({"bounds": [[-1.0] * 3, [1.0] * 3]}, lambda *_: {}, lambda split: [])
 
@@ -43,6 +43,18 @@ def test_radii_of_drawn_spheres_are_the_codes(tmp_path):
     elif radius > 0.1:  # a smaller sphere may slip between the grid's nodes
       found = np.linalg.norm(mesh.vertices, axis=1)
       assert abs(found.mean() - radius) < 0.01 and mesh.faces.dtype == np.int64
+
+
+def test_specks_are_taken_off_when_asked_for_and_that_is_said(tmp_path):
+  """A ball of radius 0.5 and one of 0.12 beside it: a share of 0.0576 of its area."""
+  away = lambda x, place: jnp.linalg.norm(x - jnp.array([place, 0.0, 0.0]).reshape(1, 3), axis=-1)
+  pair = {"sample": lambda key, num: jnp.zeros((num, 1)), "sdf": lambda x, z: jnp.minimum(away(x, -0.4) - 0.5, away(x, 0.7) - 0.12)}
+  drawn = draw_meshes(given(tmp_path, pair), 2, 48, seed=0)
+  assert cleaned(drawn, 0.0) == (drawn, [])
+  for share, right in ((0.03, 0.8), (0.1, 0.11)):
+    clean, said = cleaned(drawn, share)
+    assert len(clean) == 2 and clean.problems == drawn.problems and f"{share:.0%}" in said[0]
+    assert abs(clean[1].vertices[:, 0].max() - (right + 0.02 * (right > 0.5))) < 0.02
 
 
 def test_kept_draws_are_read_again_and_damaged_ones_made_again(tmp_path, monkeypatch):

@@ -10,14 +10,14 @@ OBJ, NPY or NPZ file, in the run's normalised frame (`predict` functions `sample
 examples:
   fields3d sample runs/quickstart --num 8 --seed 1 --out shapes
   fields3d sample runs/quickstart --num 2 --resolution 256 --format ply --step 2000
-  fields3d sample runs/prior --num 4 --label chair
+  fields3d sample runs/prior --num 4 --label chair --specks 0.05
   fields3d sample runs/completion --num 4 --scan half_a_chair.ply
 """
 
 import argparse
 import pathlib
 
-from fields3d.commands.options import existing_dir, non_negative_int, seed, whole
+from fields3d.commands.options import existing_dir, non_negative_int, real, seed, whole
 
 HELP = "draw new shapes from a trained run and write their meshes"
 
@@ -33,6 +33,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
   parser.add_argument("--out", type=pathlib.Path, metavar="DIR", help="where to write (default DIR/samples)")
   parser.add_argument("--resolution", type=whole(8, 4096), metavar="R",
                       help="grid nodes per axis (default: the config's extract_resolution)")
+  parser.add_argument("--specks", type=real(ge=0, lt=1), default=0.0, metavar="SHARE",
+                      help="take away pieces below this share of a shape's largest piece, by area (default: none)")
   parser.add_argument("--format", choices=("glb", "ply", "obj"), default="glb",
                       help="file format (default %(default)s)")
   parser.add_argument("--step", type=non_negative_int, metavar="K",
@@ -50,6 +52,7 @@ def run(args: argparse.Namespace) -> int:
   out = args.out or args.workdir / "samples"
   resolution = args.resolution or opened.config.get("extract_resolution", 128)
   facts = {"seed": args.seed, "step": opened.step, "resolution": resolution}
+  facts |= {"specks": args.specks} if args.specks else {}
   facts |= {"label": args.label} if args.label else {"scan": str(args.scan)} if args.scan else {}
   rows = [_write_shape(field_of(opened.predict, codes[i], opened.dataset.info), out / f"{i:04d}.{args.format}",
                        {**facts, "index": i}) for i in range(args.num)]
@@ -86,12 +89,14 @@ def _write_shape(field, path: pathlib.Path, facts: dict) -> dict:
   from fields3d.core.errors import BadData
   from fields3d.extraction.export import export
   from fields3d.extraction.sparse import extract
+  from fields3d.geometry.meshes import without_specks
 
   row = {"index": facts["index"], "file": None, "vertices": 0, "faces": 0}
   try:
     mesh, _ = extract(field, facts["resolution"])
   except BadData as e:
     return {**row, "problem": e.what}
+  mesh = without_specks(mesh, facts["specks"]) if "specks" in facts else mesh
   export(mesh, path, path.suffix[1:], extras=facts)
   return {**row, "file": path.name, "vertices": len(mesh.vertices), "faces": len(mesh.faces)}
 

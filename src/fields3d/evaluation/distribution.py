@@ -8,12 +8,12 @@ from typing import Any, Literal
 import numpy as np
 from PIL import Image, ImageDraw
 
-from fields3d.core.config import Count, Index
+from fields3d.core.config import Count, Fraction, Index
 from fields3d.core.types import Dataset, Mesh, Shape
 from fields3d.evaluation.cloud_protocols import PROTOCOLS, CloudProtocol
 from fields3d.evaluation.progress import progress
 from fields3d.evaluation.results import Evaluation, EvaluationInput, Evaluator, Row
-from fields3d.evaluation.samples import LazyMeshes, choose, clouds_of, draw_clouds, draw_meshes
+from fields3d.evaluation.samples import LazyMeshes, choose, cleaned, clouds_of, draw_clouds, draw_meshes
 from fields3d.evaluation.set_comparison import Clouds, Comparison, Emd, compare_sets
 from fields3d.evaluation.trivial_sets import splats, trivial_sets
 from fields3d.rendering.rasterize import render_mesh
@@ -24,7 +24,7 @@ _COLUMNS, _LINE = 4, 13  # Pairs of a sheet's row; pixels of a line of text.
 
 def distribution(pred: str = "sdf", split: Literal["train", "val", "test"] = "test", num: Count | None = None,
                  protocol: Literal[tuple(PROTOCOLS)] = "pointflow", points: Count | None = None,
-                 emd: Emd = "none", resolution: Count = 128, max_train: Count | None = None, k: Count = 5,
+                 emd: Emd = "none", resolution: Count = 128, specks: Fraction = 0.0, max_train: Count | None = None, k: Count = 5,
                  pictures: Index = 16, picture: Count = 128, trivial: bool = False, seed: Index = 0) -> Evaluator:
   """Evaluates as many draws as there are held-out shapes, as sets of clouds.
 
@@ -38,6 +38,7 @@ def distribution(pred: str = "sdf", split: Literal["train", "val", "test"] = "te
     protocol: of `cloud_protocols`. points: of each cloud; the protocol's own number when None.
     emd: also under an EMD, see `compare_sets`; the exact one's time grows with the cube of `points`.
     resolution: grid nodes per axis of the extraction.
+    specks: pieces of a draw's surface below this share of its largest piece's area are taken away.
     max_train: training shapes that are looked at, at random; all when None.
     k: neighbours of the manifolds.
     pictures: draws on the sheet beside their nearest training shapes, the nearest first; picture: pixels of a side.
@@ -51,13 +52,14 @@ def distribution(pred: str = "sdf", split: Literal["train", "val", "test"] = "te
     chosen = seed if inputs.seed is None else inputs.seed
     held = _Split(inputs.dataset, split, num, chosen)
     trained = _Split(inputs.dataset, "train", max_train, chosen, limit=True)
+    done = []
     if pred == "points":
       clouds, rows, problems = draw_clouds(inputs, len(held), per_cloud, chosen)
       place = {int(row): i for i, row in enumerate(rows)}
       drawn = LazyMeshes(len(held), lambda i: splats(clouds[place[i]]) if i in place else None, problems)
       first = Clouds(clouds * np.float32(chosen_protocol.scale), rows, len(held))
     else:
-      drawn = draw_meshes(inputs, len(held), resolution, chosen, pred)
+      drawn, done = cleaned(draw_meshes(inputs, len(held), resolution, chosen, pred), specks)
       first = _clouds(drawn, per_cloud, chosen, 0, chosen_protocol)
     sets = [first, *(_clouds(split.meshes(), per_cloud, chosen, i, chosen_protocol) for i, split in ((1, held), (2, trained)))]
     with progress() as show:
@@ -67,7 +69,7 @@ def distribution(pred: str = "sdf", split: Literal["train", "val", "test"] = "te
     rows = _rows(drawn, found, trained, inputs.dataset.info, chosen_protocol)
     if pictures:
       rows = _with_sheet(rows, drawn, found, trained, min(pictures, len(sets[0].rows)), picture, inputs.out_dir)
-    warnings = [*found.warnings, *_same_shapes(split)]
+    warnings = [*done, *found.warnings, *_same_shapes(split)]
     settled = settings | {"seed": chosen}
     return Evaluation("distribution", found.metrics, rows, warnings, settled, "sample", "real control")
 

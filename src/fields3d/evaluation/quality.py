@@ -8,12 +8,12 @@ import numpy as np
 from rich.console import Console
 from rich.progress import track
 
-from fields3d.core.config import Count, Index, Positive, Range
+from fields3d.core.config import Count, Fraction, Index, Positive, Range
 from fields3d.core.errors import BadData, Diverged, UsageFault
 from fields3d.core.task import field_of, lookup
 from fields3d.core.types import Mesh
 from fields3d.evaluation.results import Evaluation, EvaluationInput, Evaluator, Metric, Row
-from fields3d.evaluation.samples import LazyMeshes, draw_meshes, reference_meshes
+from fields3d.evaluation.samples import LazyMeshes, cleaned, draw_meshes, reference_meshes
 from fields3d.extraction.sparse import extract
 from fields3d.metrics.printability import ANGLE, printability
 from fields3d.metrics.quality import CHECKS, Census, census
@@ -114,7 +114,8 @@ def set_metrics(found: Sequence[Facts | None], control: Sequence[Facts | None], 
 
 def quality(num: Count = 64, resolution: Count = 128, split: Literal["train", "val", "test"] = "train",
             references: Count = 64, crossings: bool = True, points: Count = 2000, percentile: Annotated[float, Range(ge=0, le=100)] = 5.0,
-            angle: Positive = ANGLE, tolerance: Positive = TOLERANCE, pred: str = "sdf", seed: Index = 0) -> Evaluator:
+            angle: Positive = ANGLE, tolerance: Positive = TOLERANCE, pred: str = "sdf", specks: Fraction = 0.0,
+            seed: Index = 0) -> Evaluator:
   """Judges the shapes that a run draws, or, of a task that cannot be sampled, its reconstructed training shapes.
 
   The model's frame has +Y up; lengths are in that frame.
@@ -124,6 +125,7 @@ def quality(num: Count = 64, resolution: Count = 128, split: Literal["train", "v
     split: whose true surfaces are the control; references: at most so many of them.
     crossings: also look for self-intersections, which takes most of the time.
     points, percentile: of the wall thickness. angle: of overhangs, degrees. tolerance: of contacts, of the height.
+    specks: pieces of a draw below this share of its largest piece's area are taken away.
     seed: of draws, points and intervals; `EvaluationInput.seed` replaces it.
   """
   settings = dict(locals())
@@ -132,8 +134,8 @@ def quality(num: Count = 64, resolution: Count = 128, split: Literal["train", "v
     chosen = seed if inputs.seed is None else inputs.seed
     how = Measures(crossings, points, percentile, angle, tolerance, chosen)
     sampled = "sample" in inputs.predict
-    meshes = draw_meshes(inputs, num, resolution, chosen, pred) if sampled else _reconstructed(
-        inputs, num, resolution, pred)
+    meshes = draw_meshes(inputs, num, resolution, chosen, pred) if sampled else _reconstructed(inputs, num, resolution, pred)
+    meshes, done = cleaned(meshes, specks)
     facts = [None if mesh is None else facts for mesh, facts in _judged(meshes, how, "meshes judged")]
     total = len(inputs.dataset.shapes(split))
     real = reference_meshes(inputs.dataset, split, min(references, total) if total else None, chosen)
@@ -143,7 +145,7 @@ def quality(num: Count = 64, resolution: Count = 128, split: Literal["train", "v
              f"control: {len(control)} true surfaces of split {split!r}")
     rows = [Row(f"{'sample' if sampled else 'train'} {i}", "", i, meshes.problems.get(i, "ok"), facts=one or {})
             for i, one in enumerate(facts)]
-    return Evaluation("quality", set_metrics(facts, control, how, words), rows, _warnings(facts, control),
+    return Evaluation("quality", set_metrics(facts, control, how, words), rows, done + _warnings(facts, control),
                       settings | {"seed": chosen}, "sample" if sampled else "shape", "real shapes")
 
   return run

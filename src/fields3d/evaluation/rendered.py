@@ -11,13 +11,13 @@ from typing import Literal
 
 import numpy as np
 
-from fields3d.core.config import Count, Index
+from fields3d.core.config import Count, Fraction, Index
 from fields3d.core.errors import MissingInput, UsageFault
 from fields3d.core.types import Mesh
 from fields3d.evaluation.progress import progress
 from fields3d.evaluation.render_protocol import Kept, RenderProtocol, kept_views, mesh_key
 from fields3d.evaluation.results import Evaluation, EvaluationInput, Evaluator, Metric, Row
-from fields3d.evaluation.samples import draw_meshes, reference_meshes
+from fields3d.evaluation.samples import cleaned, draw_meshes, reference_meshes
 from fields3d.metrics.efficientnet import efficientnet
 from fields3d.metrics.frechet import frechet_of_sets
 from fields3d.metrics.frechet_sets import estimate
@@ -55,7 +55,8 @@ def choose_network(name: FeatureName = "auto", weights: str | None = None) -> Ne
 
 def rendered(pred: str = "sdf", split: Literal["train", "val", "test"] = "test", num: Count | None = None,
              features: FeatureName = "auto", weights: str | None = None, views: Count = 24, size: Count = 224,
-             resolution: Count = 128, subsets: Count = 100, subset_size: Count = 1000, seed: Index = 0) -> Evaluator:
+             resolution: Count = 128, specks: Fraction = 0.0, subsets: Count = 100, subset_size: Count = 1000,
+             seed: Index = 0) -> Evaluator:
   """Evaluates pictures of as many draws as there are held-out shapes against pictures of these.
 
   Needs the task's predict functions "sample" and `pred`. A draw without a surface is pictured as the background alone.
@@ -66,6 +67,7 @@ def rendered(pred: str = "sdf", split: Literal["train", "val", "test"] = "test",
     features: the network; "auto" is FID's where $FIELDS3D_INCEPTION is set. weights: its file.
     views, size: cameras of a shape and pixels of a side, of the rendering protocol.
     resolution: grid nodes per axis of the extraction.
+    specks: pieces of a draw below this share of its largest piece's area are taken away.
     subsets, subset_size: of the literature's KID; smaller where there are fewer pictures.
     seed: of every random choice; `EvaluationInput.seed` replaces it.
   """
@@ -75,7 +77,8 @@ def rendered(pred: str = "sdf", split: Literal["train", "val", "test"] = "test",
     chosen = seed if inputs.seed is None else inputs.seed
     network = choose_network(features, weights)
     truth = reference_meshes(inputs.dataset, split, num, chosen)
-    drawn, kept = draw_meshes(inputs, len(truth), resolution, chosen, pred), Kept(inputs.out_dir.parent / "renders")
+    drawn, done = cleaned(draw_meshes(inputs, len(truth), resolution, chosen, pred), specks)
+    kept = Kept(inputs.out_dir.parent / "renders")
     with progress() as watch:
       sets = [features_of_meshes(meshes, network, protocol, kept, lambda done, total, w=what: watch(w, done, total))
               for what, meshes in (("pictured draws", drawn), ("pictured references", truth))]
@@ -83,7 +86,7 @@ def rendered(pred: str = "sdf", split: Literal["train", "val", "test"] = "test",
     rows = [Row(f"draw {i}", "", i, drawn.problems.get(i, "ok")) for i in range(len(drawn))]
     if drawn.problems:
       warnings.append(f"{len(drawn.problems)} of {len(drawn)} draws have no surface: pictured as background alone")
-    return Evaluation("rendered", metrics, rows, warnings, settings | {"seed": chosen}, "sample", "real control")
+    return Evaluation("rendered", metrics, rows, done + warnings, settings | {"seed": chosen}, "sample", "real control")
 
   return run
 

@@ -18,7 +18,7 @@ from fields3d.core.types import Dataset, Mesh
 from fields3d.evaluation.progress import progress
 from fields3d.evaluation.results import EvaluationInput
 from fields3d.extraction.sparse import extract
-from fields3d.geometry.meshes import sample_surface
+from fields3d.geometry.meshes import sample_surface, without_specks
 
 BLOCK = 16  # Codes of a call of "sample": a draw does not depend on how many are asked for.
 FOLDER = "drawn"
@@ -87,6 +87,19 @@ def draw_meshes(inputs: EvaluationInput, num: int, resolution: int, seed: int, p
     return (_extract(field(codes[index]), resolution) if kept is None else kept)[0]
 
   return LazyMeshes(num, read, problems)
+
+
+def cleaned(meshes: LazyMeshes, specks: float) -> tuple[LazyMeshes, list[str]]:
+  """The meshes without specks (`geometry.meshes.without_specks`), and what has been done in words; as they are for 0."""
+  if not specks:
+    return meshes, []
+
+  def read(index: int) -> Mesh | None:
+    mesh = meshes[index]
+    return None if mesh is None else without_specks(mesh, specks)
+
+  said = f"pieces of each draw below {specks:.0%} of its largest piece's area are taken away"
+  return LazyMeshes(len(meshes), read, meshes.problems), [said]
 
 
 def draw_clouds(inputs: EvaluationInput, num: int, points: int, seed: int) -> tuple[np.ndarray, np.ndarray, dict[int, str]]:

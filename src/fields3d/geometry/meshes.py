@@ -187,6 +187,19 @@ def keep_largest(mesh: Mesh, num: int = 1) -> Mesh:
   return compact(mesh, mesh.faces[np.isin(label, np.argsort(-area, kind="stable")[:num])])
 
 
+def without_specks(mesh: Mesh, share: float) -> Mesh:
+  """Without the components whose area is below `share` of the largest one's.
+
+  >>> pair = Mesh(np.array([[0.0, 0, 0], [9, 0, 0], [0, 9, 0], [5, 5, 5], [6, 5, 5], [5, 6, 5]]), np.array([[0, 1, 2], [3, 4, 5]]))
+  >>> len(without_specks(pair, 0.01).faces), len(without_specks(pair, 0.1).faces)
+  (2, 1)
+  """
+  total, label = components(mesh)
+  area = np.bincount(label, face_areas(mesh), total)
+  kept = area >= share * area.max(initial=0.0)
+  return mesh if kept.all() else compact(mesh, mesh.faces[kept[label]])
+
+
 def normalise(mesh: Mesh, to: Literal["unit_sphere", "unit_box"] = "unit_sphere",
               margin: float = 1.03) -> tuple[Mesh, Frame]:
   """Moves a mesh into the model frame: the centre of its bounding box to 0, then all lengths over one scale.
