@@ -32,7 +32,7 @@ def get_config(arg=None):
   steps = 20 if local else 500_000 if paper else 6000
   config = ConfigDict()
   config.seed = 0
-  config.num_steps = steps
+  config.num_steps = steps if arg else 4000  # of a schedule of 6,000: the last third brings copies of the training shapes
   config.init_from = f"runs/codes{'_local' if local else '_paper' if paper else ''}"
   config.data = base.data
   config.data.update(rows=8 if local else 1024 if paper else 128, points=0)
@@ -46,6 +46,9 @@ def get_config(arg=None):
   config.optim = dict(prior=dict(
       name="adam", learning_rate=dict(name="cosine", start=5e-4, end=5e-6, steps=steps), ema=0.9 if local else 0.999))
   config.evals = base.evals
+  if arg is None:
+    config.task.prior.guidance = 1.5
+    config.evals.draws.specks = config.evals.soundness.specks = 0.05
   if arg == "completion":
     config.data.update(rows=32, samples_per_shape=1000, near_variances=(0.005,), surface=512)  # samples as those of experiments/classic
     config.task.scan_points = 64
