@@ -28,6 +28,15 @@ def test_sections_build_depth_first_and_given_values_arrive():
   assert float(made["rate"](9)) == pytest.approx(0.1)
 
 
+def test_the_word_none_of_a_flag_is_a_choice_where_it_is_one():
+  def penalised(penalty: Literal["none", "r1"] = "r1", name: str | None = "a"):
+    return penalty, name
+
+  section = {"name": "penalised"}
+  override(section, "penalty", "none")
+  assert build({"penalised": penalised}, section) == ("none", "a")
+
+
 def test_a_table_of_one_needs_no_name():
   assert build({"wheel": wheel}, {"spokes": 3}) == ("wheel", 1.0, 3)
 

@@ -203,6 +203,7 @@ def _convert_plain(value: Any, hint: Any, path: str) -> Any:
         if i == len(kept) - 1:
           raise
   if origin is Literal:
+    value = "none" if value is None and "none" in members else value  # what a flag's text "none" is read as
     if value in members:
       return value
     raise UsageFault(_flag(path), f"unknown value {value!r}", nearest(str(value), map(str, members)))
