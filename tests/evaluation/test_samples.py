@@ -53,7 +53,7 @@ def test_specks_are_taken_off_when_asked_for_and_that_is_said(tmp_path):
   assert cleaned(drawn, 0.0) == (drawn, [])
   for share, right in ((0.03, 0.8), (0.1, 0.11)):
     clean, said = cleaned(drawn, share)
-    assert len(clean) == 2 and clean.problems == drawn.problems and f"{share:.0%}" in said[0]
+    assert len(clean) == 2 and clean.problems == drawn.problems and f" {100 * share:g}% " in said[0]
     assert abs(clean[1].vertices[:, 0].max() - (right + 0.02 * (right > 0.5))) < 0.02
 
 

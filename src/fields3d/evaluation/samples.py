@@ -98,7 +98,7 @@ def cleaned(meshes: LazyMeshes, specks: float) -> tuple[LazyMeshes, list[str]]:
     mesh = meshes[index]
     return None if mesh is None else without_specks(mesh, specks)
 
-  said = f"pieces of each draw below {specks:.0%} of its largest piece's area are taken away"
+  said = f"pieces of each draw below {100 * specks:g}% of its largest piece's area are taken away"
   return LazyMeshes(len(meshes), read, meshes.problems), [said]
 
 
