@@ -55,11 +55,6 @@ def evaluators(arg, pred):
       resolution=16 if local else 64, pictures=2 if local else 16, picture=32 if local else 128, max_train=8 if local else 400))
 
 
-def completions(pred):
-  """Of 64 held-out shapes, each scanned from one side."""
-  return dict(name="completion", pred=pred, num=64, draws=4, points=POINTS, scan_points=POINTS // 2, max_train=400, pictures=12)
-
-
 def vae_of_surfaces():
   """The task of generative/tri_plane_vae.py."""
   autoencoder = dict(name="tri_plane", cells=64, halvings=2, doublings=2, dim=4, width=32, features=16, layers=2, hidden=64, depth=2,
@@ -93,14 +88,14 @@ def get_config(arg=None):
   config.evals = evaluators(arg, "points")
   if arg == "completion":
     config.task.update(scan_points=POINTS // 2)
-    config.evals.completions = completions("points")
+    config.evals.completions = dict(name="completion", pred="points", num=64, draws=4, points=POINTS, scan_points=POINTS // 2,
+                                    max_train=400, pictures=12)
   if arg == "surfaces":
     config.init_from = "runs/tri_plane"
     config.task.base.surface = vae_of_surfaces()
+    config.evals.soundness = dict(name="quality", num=400, resolution=96, references=64, crossings=False)
   rate = 2e-4 if paper else dict(name="cosine", start=1e-3, end=1e-5, steps=steps - steps // 20, warmup=steps // 20)
   config.optim = dict(prior=dict(name="adam", learning_rate=rate, b1=0.5 if paper else 0.9, clip_norm=1.0,
                                  ema=0.9 if local else 0.9999 if paper else 0.999))
-  if arg == "surfaces":
-    config.evals.soundness = dict(name="quality", num=400, resolution=96, references=64, crossings=False)
   config.train = dict(log_every=5 if local else 50, checkpoint_every=5 if local else 1000, keep_every=config.num_steps)
   return config

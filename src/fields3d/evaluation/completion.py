@@ -67,7 +67,8 @@ def completion(split: Literal["train", "val", "test"] = "test", num: Count | Non
     held, trained = (inputs.dataset.shapes(name) for name in (split, "train"))
     known = choose(len(trained), None if max_train is None else min(max_train, len(trained)), chosen, "train")
     known = np.stack([_surface(trained[int(i)], per_cloud, (chosen, 1, int(i))) for i in known])
-    case = _Case(inputs, chosen_protocol, pred, per_cloud, scan_points, resolution, draws, known, chosen)
+    trees = [cKDTree(cloud) for cloud in known]
+    case = _Case(inputs, chosen_protocol, pred, per_cloud, scan_points, resolution, draws, known, trees, chosen)
     index, rows, cells = choose(len(held), num, chosen, split), [], []
     with progress() as watch:
       for i in map(int, index):
@@ -88,7 +89,7 @@ def completion(split: Literal["train", "val", "test"] = "test", num: Count | Non
 
 @dataclasses.dataclass(frozen=True)
 class _Case:
-  """One evaluation's settings, see `completion`; known (t, n, 3): clouds of training shapes."""
+  """One evaluation's settings, see `completion`; known (t, n, 3): clouds of training shapes, trees: of each."""
   inputs: EvaluationInput
   protocol: CloudProtocol
   pred: str
@@ -97,6 +98,7 @@ class _Case:
   resolution: int
   draws: int
   known: np.ndarray
+  trees: Sequence[cKDTree]
   seed: int
 
   def row(self, shape: Shape, i: int) -> tuple[Row, list[np.ndarray]]:
@@ -107,7 +109,7 @@ class _Case:
     found = [cloud_of(self.inputs, code, self.pred, self.points, self.resolution, self.seed, i * self.draws + k)
              for k, code in enumerate(codes)]
     clouds, problems = [c for c, _ in found if c is not None], [problem for c, problem in found if c is None]
-    near = self.known[np.argsort([_to(scan, cloud).mean() for cloud in self.known], kind="stable")[:self.draws]]
+    near = self.known[np.argsort([tree.query(scan)[0].mean() for tree in self.trees], kind="stable")[:self.draws]]
     floor = self._measured(again[None], truth, scan)
     own = dict.fromkeys(FIGURES) if problems else self._measured(np.stack(clouds), truth, scan)
     status = f"{problems[0]} ({len(problems)} of {self.draws} completions)" if problems else "ok"
@@ -120,7 +122,7 @@ class _Case:
     scaled = clouds * scale
     own = factor * pairwise(scaled, truth[None] * scale, self.protocol.chamfer)[:, 0]
     apart = factor * pairwise(scaled, scaled, self.protocol.chamfer).sum() / (len(clouds) - 1) if len(clouds) > 1 else None
-    worst = 100 * self.protocol.scale * np.mean([_to(scan, cloud).max() for cloud in clouds])
+    worst = 100 * self.protocol.scale * np.mean([cKDTree(cloud).query(scan)[0].max() for cloud in clouds])
     return {"completion_cd": float(own.mean()), "completion_mmd": float(own.min()), "scan_uhd": float(worst),
             "completion_tmd": None if apart is None else float(apart)}
 
@@ -144,11 +146,6 @@ def half_of(surface: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 def _surface(shape: Shape, points: int, seed: tuple[int, ...]) -> np.ndarray:
   return sample_surface(shape.mesh(), points, np.random.default_rng(seed)).points.astype(np.float32)
-
-
-def _to(scan: np.ndarray, cloud: np.ndarray) -> np.ndarray:
-  """From each point of the scan to the nearest of the cloud."""
-  return cKDTree(cloud).query(scan)[0]
 
 
 def _keep(cells: Sequence[Image.Image], out_dir: pathlib.Path) -> None:
