@@ -15,7 +15,9 @@ ROOT = pathlib.Path(__file__).parents[1] / "experiments"
 CONFIGS = sorted(ROOT.rglob("*.py"))
 # whose :runlocal starts from another's
 BASES = {"code_prior": "generative/deepsdf_codes.py", "latent_set_prior": "generative/latent_set.py",
-         "latent_point_diffusion": "classic/dpm.py", "latent_point_gan": "classic/cloud_codes.py"}
+         "latent_point_diffusion": "classic/dpm.py", "latent_point_gan": "classic/cloud_codes.py",
+         "tri_plane_prior": "generative/tri_plane_vae.py"}
+ENCODED = ("tri_plane_prior",)  # which read the latents that the other's run keeps
 
 
 @pytest.mark.parametrize("config", CONFIGS, ids=lambda path: path.stem)
@@ -25,6 +27,9 @@ def test_every_experiment_runs_locally(config, tmp_path, capsys):
     base = tmp_path / "base"
     assert main(["train", "--config", f"{ROOT / BASES[config.stem]}:runlocal", "--workdir", str(base)]) == 0
     more = [f"--config.init_from={base}"]
+  if config.stem in ENCODED:
+    assert main(["encode", str(base)]) == 0
+    more += [f"--config.data.path={base / 'latents.npz'}"]
   train = ["train", "--config", f"{config}:runlocal", "--workdir", str(run), *more]
   assert main(train) == 0, capsys.readouterr().err
   assert main(train) == 0  # again: nothing left to do

@@ -12,16 +12,18 @@ from fields3d.core.config import build
 from fields3d.core.errors import UsageFault
 from fields3d.networks import DENOISERS
 from fields3d.networks.denoiser import DenoiserNetwork, waves
+from fields3d.networks.plane_transformer import from_plane_patches, places_of_patches, plane_patches
 from fields3d.networks.point_voxels import from_voxels, to_voxels
-from fields3d.networks.voxel_transformer import from_patches, patches, waves_of_places
+from fields3d.networks.voxel_transformer import cube_of_places, from_patches, patches, waves_of_places
 
-SHAPES = {"pointwise": (6, 3), "pvcnn": (12, 4), "residual_mlp": (6,), "set_transformer": (5, 3),
+SHAPES = {"plane_transformer": (12, 2), "pointwise": (6, 3), "pvcnn": (12, 4), "residual_mlp": (6,), "set_transformer": (5, 3),
           "voxel_transformer": (4, 4, 4, 2), "voxel_unet": (4, 4, 4, 2)}  # a row per entry of the table
 BLOCKS = dict(width=16, depth=2, heads=2)
 SIZES = {"pointwise": dict(widths=(16, 24)),
          "pvcnn": dict(width=16, down=(16,), up=(16,), down_blocks=(1,), up_blocks=(0,), resolutions=(3,), centres=(4,),
                        radii=(1.0,), neighbours=3, attend=(), heads=2, dropout=0.0),
-         "residual_mlp": BLOCKS, "set_transformer": BLOCKS, "voxel_transformer": BLOCKS | dict(patch=2),
+         "residual_mlp": BLOCKS, "set_transformer": BLOCKS, "plane_transformer": BLOCKS | dict(patch=1),
+         "voxel_transformer": BLOCKS | dict(patch=2),
          "voxel_unet": dict(width=16, multiples=(1, 2), heads=2)}
 SETS = ["pointwise", "pvcnn", "set_transformer"]  # that know no order
 CLASSES, TOKEN_DIM, ROWS = 3, 4, 2
@@ -186,9 +188,25 @@ def test_patches_hold_cubes_of_voxels_and_are_told_apart_by_their_places():
   found = patches(jnp.asarray(voxels), 3)
   np.testing.assert_array_equal(found[1, 5], voxels[1, 3:, :3, 3:].ravel())  # 5 is (1, 0, 1) of 2^3
   np.testing.assert_array_equal(from_patches(found, 3), voxels)
-  places = waves_of_places(4, 24)
+  places = waves_of_places(cube_of_places(4), 24)
   distance = np.linalg.norm(places[:, None] - places, axis=-1)
   assert distance[~np.eye(64, dtype=bool)].min() > 0.5
+
+
+def test_patches_of_planes_hold_squares_and_are_told_apart_by_their_places():
+  planes = np.random.default_rng(0).standard_normal((2, 3, 6, 6, 4)).astype(np.float32)  # rows count the second coordinate
+  cells = jnp.asarray(planes.reshape(2, 108, 4))
+  found = plane_patches(cells, 3)
+  np.testing.assert_array_equal(found[1, 4 + 1], planes[1, 1, :3, 3:].ravel())  # of the plane (x, z): x second half, z first
+  np.testing.assert_array_equal(from_plane_patches(found, 3), cells)
+  places = places_of_patches(2)
+  assert places[4 + 1].tolist() == [1, 2, 0] and len(np.unique(places, axis=0)) == 12
+
+
+@pytest.mark.parametrize("shape, match", [((27, 4), "do not divide"), ((12, 12, 3), "three planes"), ((13, 4), "three planes")])
+def test_what_a_plane_transformer_cannot_cut_into_patches_is_a_fault(shape, match):
+  with pytest.raises(UsageFault, match=match):
+    build(DENOISERS, dict(name="plane_transformer")).init(jax.random.key(0), shape, 0)
 
 
 @pytest.mark.parametrize("shape, match", [((6, 6, 6, 1), "do not divide"), ((4, 4, 8, 1), "cubes"), ((8,), "cubes")])

@@ -73,6 +73,17 @@ def test_the_base_is_frozen_and_answers_as_before(codes):
   np.testing.assert_array_equal(predict["sdf"](x, z), base["sdf"](x, z))
 
 
+def test_latents_that_a_batch_brings_are_learned_in_place_of_the_bases(codes):
+  task = make(DIFFUSION)
+  optimisers = {"prior": build(OPTIMISERS, dict(name="adam", learning_rate=1e-3), "optim.prior")}
+  state = init_state(task, optimisers, jax.random.key(0))
+  batch = {"shape": np.zeros(8, np.int32), "latents": np.full((8, 3), 7, np.float32) + np.arange(8, dtype=np.float32).reshape(8, 1)}
+  state, _ = jax.jit(make_step(task, optimisers))(state, batch)
+  np.testing.assert_allclose(state.extra["moments"]["mean"], 10.5, rtol=1e-6)
+  with pytest.raises(UsageFault, match=r"holds latents \(4,\), the base's are \(3,\)"):
+    make_step(task, optimisers)(state, batch | {"latents": np.zeros((8, 4), np.float32)})
+
+
 def test_latents_are_standardised_by_the_first_batches_alone(codes):
   task = make(DIFFUSION)
   state, _ = trained(task, 60, codes)

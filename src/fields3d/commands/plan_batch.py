@@ -1,6 +1,7 @@
 """What a dataset's batches look like, from its section of the config alone: nothing is read, drawn or rendered."""
 
 import inspect
+import pathlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -10,6 +11,7 @@ import numpy as np
 from fields3d.core.errors import UsageFault, nearest
 from fields3d.core.types import Dataset, no_views
 from fields3d.data import DATASETS
+from fields3d.data.npz import read_npz
 from fields3d.data.rays import PixelDraws
 from fields3d.data.rendered import DISTANCE, FAR, HALF_VIEW, NEAR
 from fields3d.data.shape_subjects import SOURCES
@@ -92,6 +94,15 @@ def _voxels(data: Mapping, count: int | None) -> tuple[dict[str, Any], Spec]:
   return info | {"voxels": n}, spec | {"voxels": _array(spec["shape"].shape[0], n, n, n)}
 
 
+def _encoded(data: Mapping, count: int | None) -> tuple[dict[str, Any], Spec]:
+  """What the source's batches hold, and the latents if their file is there; without it a plan is of a step that encodes."""
+  info, spec = _specified(data["source"], count)
+  if not pathlib.Path(data["path"]).exists():
+    return info, spec
+  kept = read_npz(data["path"], ("latents",))["latents"]
+  return info, spec | {"latents": _array(spec["shape"].shape[0], *kept.shape[2:])}
+
+
 _OBJECT = {"near": 2.0, "far": 6.0, "half": 1.5}
 _OUTDOORS = {"unbounded": True, "opaque": True, "half": 8.0}
 # dataset -> (section with its defaults, count) -> (facts, batch). A dataset without a line here is made and asked.
@@ -104,6 +115,7 @@ SPECS: dict[str, Callable] = {
     "rendered": lambda data, count: _rays(data, data["views"], {"near": NEAR, "far": FAR, "depth": True}),
     "shape_views": lambda data, count: _pictures(data),
     "voxels": _voxels,
+    "encoded": _encoded,
     "blender": lambda data, count: _rays(data, count, _OBJECT),
     "transforms": lambda data, count: _rays(data, count, _OUTDOORS),
     "colmap": lambda data, count: _rays(data, count, _OUTDOORS),

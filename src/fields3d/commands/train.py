@@ -88,6 +88,7 @@ def _train(args: argparse.Namespace, config: dict, workdir: pathlib.Path) -> int
   dataset = build_dataset(config)
   task, optimisers = build_task(config, dataset), build_optimisers(config)
   _check_frozen(config, task)
+  _check_latents(config, dataset)
   record = {"config": config, "source": args.config, "overrides": [f"{k}={v}" for k, v in args.overrides]}
   with contextlib.ExitStack() as stack:
     def claim():
@@ -110,6 +111,17 @@ def _check_frozen(config: dict, task) -> None:
   """Groups that are not trained must come from another run."""
   if not config.get("init_from") and (frozen := _frozen(task)):
     raise UsageFault("--config.init_from", f"is not set, and the task does not train {', '.join(frozen)}", "give the run that has it")
+
+
+def _check_latents(config: dict, dataset) -> None:
+  """Latents that are kept beside the run that a new one starts from must be of the same step as its parameters."""
+  from fields3d.data.encoded import step_of
+  from fields3d.training.transfer import newest_step
+  path, start = dataset.info.get("latents"), config.get("init_from")
+  if not path or not start or pathlib.Path(path).resolve().parent != pathlib.Path(start).resolve():
+    return
+  if (kept := step_of(path)) != (newest := newest_step(start)):
+    raise UsageFault(path, f"is of step {kept}, the run's parameters are of step {newest}", f"fields3d encode {start}")
 
 
 def _say(line: str) -> None:

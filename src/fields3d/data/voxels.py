@@ -9,14 +9,12 @@ from typing import Annotated, Any, Literal
 
 import numpy as np
 
-from fields3d.core.config import Count, From, Table, build
+from fields3d.core.config import Count, From, build
 from fields3d.core.errors import UsageFault, require_memory
 from fields3d.core.types import Dataset
-from fields3d.data.procedural import procedural
-from fields3d.data.shape_sets import deepsdf, meshes, pack, prepared
+from fields3d.data.named_sets import SHAPE_SETS
 
 Kind = Literal["solid", "surface"]
-SHAPE_SETS: Table = {"procedural": procedural, "meshes": meshes, "pack": pack, "deepsdf": deepsdf, "prepared": prepared}
 _BLOCK = 4  # cells of a side that one distance may decide
 _EVERY = 10.0  # seconds between two lines of progress
 

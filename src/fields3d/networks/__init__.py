@@ -3,6 +3,7 @@
 from fields3d.core.config import Table
 from fields3d.networks.discriminator import discriminator
 from fields3d.networks.mlp import mlp
+from fields3d.networks.plane_transformer import plane_transformer
 from fields3d.networks.point_adversaries import code_critic, code_generator, point_critic, point_generator
 from fields3d.networks.pointwise import pointwise
 from fields3d.networks.projected import projected
@@ -19,6 +20,7 @@ NETWORKS: Table = {
 }
 
 DENOISERS: Table = {
+    "plane_transformer": plane_transformer,
     "pointwise": pointwise,
     "pvcnn": pvcnn,
     "residual_mlp": residual_mlp,

@@ -5,11 +5,11 @@ from typing import Literal
 import jax
 import jax.numpy as jnp
 
-from fields3d.core.config import Count
+from fields3d.core.config import Count, Index
 from fields3d.core.errors import UsageFault
 from fields3d.core.numerics import Policy
 from fields3d.networks.adversary import Critic, Generator
-from fields3d.networks.discriminator import spectral_scale
+from fields3d.networks.discriminator import group_deviation, largest_group, spectral_scale
 from fields3d.networks.mlp import init_linear, linear
 from fields3d.networks.volumes import Norm, doubled, halved, init_kernel, init_scales, normalised
 
@@ -61,7 +61,7 @@ def voxel_generator(size: Count = 64, width: Count = 64, norm: Norm = "batch",
   return Generator(init, apply, (size, size, size, 1))
 
 
-def voxel_critic(width: Count = 64, norm: Literal["batch", "layer", "spectral", "none"] = "batch") -> Critic:
+def voxel_critic(width: Count = 64, norm: Literal["batch", "layer", "spectral", "none"] = "batch", group: Index = 0) -> Critic:
   """Halves a grid (n, n, n, c) down to 4^3 with a norm and a leaky rectifier each time, then one score.
 
   Args:
@@ -69,11 +69,14 @@ def voxel_critic(width: Count = 64, norm: Literal["batch", "layer", "spectral", 
     norm: "batch" makes a score depend on the batch, which a penalty on each row's own gradient does not allow for (use "layer"
       or "none" with WGAN-GP); "spectral" divides every kernel by its largest singular value, as a matrix of what it reads
       by what it gives.
+    group: grids among which the last features' deviations are measured, which the score is told beside them, so that a
+      collapse can be seen; the largest divisor of the batch up to it. 0, as in the paper, measures none.
 
   Raises:
     UsageFault: a grid that is no power of two from 8 on.
 
-  Source: Wu et al. 2016, appendix A; Gulrajani et al. 2017, section 4, on norms; Miyato et al. 2018, equation 8.
+  Source: Wu et al. 2016, appendix A; Gulrajani et al. 2017, section 4, on norms; Miyato et al. 2018, equation 8;
+    Karras et al. 2018, section 3, on deviations.
 
   >>> net = voxel_critic(width=4)
   >>> net.apply(net.init(jax.random.key(0), (8, 8, 8, 1)), jnp.ones((2, 8, 8, 8, 1))).shape
@@ -86,7 +89,7 @@ def voxel_critic(width: Count = 64, norm: Literal["batch", "layer", "spectral", 
     sizes = _sizes(shape[0], "voxel_critic")
     wide = lambda n: width * (shape[0] // (2 * n)) if n < shape[0] else shape[-1]
     score, *keys = jax.random.split(key, len(sizes) + 1)
-    params = {"score": init_linear(score, 64 * wide(4), 1)}
+    params = {"score": init_linear(score, 64 * wide(4) * (2 if group else 1), 1)}
     for n, k in zip(sizes, keys, strict=True):
       params[f"to_{n}"] = init_kernel(k, 64, wide(2 * n), wide(n))
       if norm in ("batch", "layer"):
@@ -100,6 +103,8 @@ def voxel_critic(width: Count = 64, norm: Literal["batch", "layer", "spectral", 
       if norm in ("batch", "layer"):
         h = normalised(params[f"norm_{n}"], h, norm)
       h = jax.nn.leaky_relu(h, 0.2)
+    if group:
+      h = jnp.concatenate([h, group_deviation(h, largest_group(len(h), group))], axis=-1)
     score = {"w": kernel(params["score"]), "b": params["score"]["b"]}
     return linear(score, h.reshape(len(h), -1), Policy())[:, 0]
 

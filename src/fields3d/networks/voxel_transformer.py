@@ -42,7 +42,7 @@ def voxel_transformer(width: Count = 384, depth: Count = 12, heads: Count = 6, e
   >>> jax.eval_shape(lambda p: network.apply(p, jnp.ones((5, 4, 4, 4, 1)), jnp.ones(5), None, None), params).shape
   (5, 4, 4, 4, 1)
   """
-  positions = lambda num: jnp.asarray(waves_of_places(round(num ** (1 / 3)), width))
+  positions = lambda num: jnp.asarray(waves_of_places(cube_of_places(round(num ** (1 / 3))), width))
   net = adaptive_transformer(width, depth, heads, expansion, dropout, remat, compute, positions)
 
   def init(key, shape, num_classes, token_dim=0, self_condition=False):
@@ -90,17 +90,21 @@ def from_patches(vectors: Float[Array, "b m k"], p: int) -> Float[Array, "b r r 
   return unblocked(vectors.reshape(b, g, g, g, k), p)
 
 
-def waves_of_places(g: int, width: int) -> np.ndarray:
-  """Sines and cosines of the three coordinates 0 .. g - 1 of g^3 patches, a third of the width each, 0 in what is over.
+def cube_of_places(g: int) -> np.ndarray:
+  """The places 0 .. g - 1 along three axes, (g^3, 3), the last one first to change."""
+  return np.stack(np.meshgrid(*[np.arange(g)] * 3, indexing="ij"), axis=-1).reshape(-1, 3)
+
+
+def waves_of_places(places: np.ndarray, width: int) -> np.ndarray:
+  """Sines and cosines of three coordinates (m, 3), a third of the width each, 0 in what is over: (m, width) float32.
 
   Source: DiT-3D (Mo et al. 2023), section 3.2; Vaswani et al. 2017, section 3.5.
 
-  >>> waves_of_places(2, 8).shape
+  >>> waves_of_places(cube_of_places(2), 8).shape
   (8, 8)
   """
   half = width // 6
   rates = 10000.0 ** -(np.arange(half) / max(half, 1))
-  places = np.stack(np.meshgrid(*[np.arange(g)] * 3, indexing="ij"), axis=-1).reshape(-1, 3)
   angle = places[:, :, None] * rates
   both = np.concatenate([np.sin(angle), np.cos(angle)], axis=2).reshape(len(places), -1)
   return np.pad(both, ((0, 0), (0, width - both.shape[1]))).astype(np.float32)

@@ -1,6 +1,12 @@
 """Tasks that have latents: what a prior may be learned over."""
 
+from collections.abc import Mapping
+
+import jax
+
 from fields3d.core.config import Table
+from fields3d.core.errors import UsageFault
+from fields3d.core.task import Task
 from fields3d.tasks.fit_sdf import fit_sdf
 from fields3d.tasks.point_autoencoder import point_autoencoder
 from fields3d.tasks.radiance_codes import radiance_codes
@@ -15,3 +21,18 @@ BASES: Table = {
     "point_cloud": point_cloud,
     "voxel_grid": voxel_grid,
 }
+
+
+def latents_of(base: Task, params: Mapping, extra, batch: Mapping, key: jax.Array) -> jax.Array:
+  """The latents of a batch's shapes: those that it brings ("latents", see `data.encoded`), else as `base` gives them.
+
+  Raises:
+    UsageFault: the batch brings latents of another shape than the base's.
+  """
+  if "latents" not in batch:
+    return jax.lax.stop_gradient(base.predict["latents"](params, extra, batch, key))
+  want = jax.eval_shape(lambda: base.predict["sample"](params, extra, key, 1)).shape[1:]
+  if batch["latents"].shape[1:] != want:
+    raise UsageFault("--config.data.path", f"holds latents {batch['latents'].shape[1:]}, the base's are {want}",
+                     "encode with the run that the base is of")
+  return batch["latents"]

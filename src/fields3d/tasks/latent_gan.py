@@ -13,7 +13,7 @@ from fields3d.losses.adversarial import Game, Penalty, consistency, critic_loss,
 from fields3d.losses.collapse import collapse
 from fields3d.networks import CRITICS, GENERATORS
 from fields3d.networks.adversary import Critic, Generator
-from fields3d.tasks.bases import BASES
+from fields3d.tasks.bases import BASES, latents_of
 
 
 def latent_gan(base: Annotated[Task, From(BASES)], generator: Annotated[Generator, From(GENERATORS)],
@@ -21,7 +21,7 @@ def latent_gan(base: Annotated[Task, From(BASES)], generator: Annotated[Generato
                deviation: Positive = 0.2, game: Game = "wgan", penalty: Penalty = "wgan_gp", penalty_weight: NonNegative = 10.0,
                penalty_every: Count = 1, consistency_weight: NonNegative = 0.0, consistency_noise: Positive = 0.02,
                critic_steps: Count = 1, gate: Fraction = 1.0, watch_every: Count = 50) -> Task:
-  """Learns to make latents as `base` gives them for the shapes of each batch (its predict function "latents").
+  """Learns to make latents as `base` gives them for the shapes of each batch, or as the batch brings them (`latents_of`).
 
   Groups, in this order: those of `base`, frozen, which `init_from` brings; "critic"; "generator". All that can be asked of
   `base` can be asked of this; "sample" makes latents from new codes. Latents are not standardised.
@@ -80,12 +80,9 @@ class _LatentGan:
     z = jax.random.uniform(key, shape) if self.noise == "uniform" else self.deviation * jax.random.normal(key, shape)
     return self.maker.apply(params["generator"], z)
 
-  def _latents(self, params, extra, batch, key):
-    return jax.lax.stop_gradient(self.base.predict["latents"](params, extra, batch, key))
-
   def critic_loss(self, params, extra, batch, key, step):
     latent_key, fake_key, penalty_key, noise_key = jax.random.split(key, 4)
-    real = self._latents(params, extra, batch, latent_key)
+    real = latents_of(self.base, params, extra, batch, latent_key)
     fake = jax.lax.stop_gradient(self._made(params, fake_key, len(real)))
     score = lambda x: self.critic.apply(params["critic"], x)
     on_real, on_fake = score(real), score(fake)
@@ -108,7 +105,7 @@ class _LatentGan:
 
   def generator_loss(self, params, extra, batch, key, step):
     latent_key, fake_key = jax.random.split(key)
-    real = self._latents(params, extra, batch, latent_key)
+    real = latents_of(self.base, params, extra, batch, latent_key)
     game = generator_loss(self.critic.apply(params["critic"], self._made(params, fake_key, len(real))), self.game)
     scalars = {"game": game, **self._watched(params, real, step)}
     if self.critic_steps > 1:

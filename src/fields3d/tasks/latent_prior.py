@@ -12,7 +12,7 @@ from fields3d.core.config import Count, From, Given, Index
 from fields3d.core.errors import UsageFault, nearest
 from fields3d.core.task import Task
 from fields3d.networks.mlp import mlp
-from fields3d.tasks.bases import BASES
+from fields3d.tasks.bases import BASES, latents_of
 from fields3d.tasks.priors import PRIORS, Prior
 
 _OCTAVES = 4  # of the sines by which points of a scan are seen
@@ -22,7 +22,7 @@ _FLOOR = 1e-6  # of a standard deviation
 def latent_prior(base: Annotated[Task, From(BASES)], prior: Annotated[Prior, From(PRIORS)],
                  info: Annotated[Mapping[str, Any], Given()], by_class: bool = False, scan_points: Index = 0,
                  scan_width: Count = 64, calibrate: Count = 100) -> Task:
-  """Learns the distribution of the latents that `base` gives the shapes of each batch (its predict function "latents").
+  """Learns the distribution of the latents that `base` gives the shapes of each batch, or that the batch brings (`latents_of`).
 
   Groups: those of `base`, frozen, which `init_from` brings; and "prior", which is trained. Latents are standardised by
   their channels' mean and deviation over the first `calibrate` batches, which are kept in `extra`. All that can be asked
@@ -88,7 +88,7 @@ class _LatentPrior:
   def refresh(self, params, extra, batch, key, step):
     """Adds a batch to the moments, while they are calibrated."""
     moments = extra["moments"]
-    z = self.base.predict["latents"](params, extra["base"], batch, key)
+    z = latents_of(self.base, params, extra["base"], batch, key)
     axes = tuple(range(z.ndim - 1))
     share = jnp.where(step < self.calibrate, 1 / (moments["batches"] + 1), 0.0)
     mix = lambda old, new: old + share * (new - old)
@@ -105,7 +105,7 @@ class _LatentPrior:
   def loss(self, params, extra, batch, key, step):
     del step
     latent_key, scan_key, prior_key = jax.random.split(key, 3)
-    z = jax.lax.stop_gradient(self.base.predict["latents"](params, extra["base"], batch, latent_key))
+    z = latents_of(self.base, params, extra["base"], batch, latent_key)
     mean, deviation = self._scale(extra, z.ndim)
     label = self._label(batch)
     tokens = self._tokens(params, one_sided(self._surface(batch), self.scan_points, scan_key)) if self.scan_points else None

@@ -1,0 +1,82 @@
+"""Shapes with the latents that a trained autoencoder gave them, so that what learns over latents need not encode them anew."""
+
+import dataclasses
+import functools
+import hashlib
+import io
+import pathlib
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+import numpy as np
+
+from fields3d.core import strict_json
+from fields3d.core.config import From, build
+from fields3d.core.errors import BadData, MissingInput, from_os_error
+from fields3d.core.types import Dataset
+from fields3d.data.named_sets import SHAPE_SETS
+from fields3d.data.npz import read_npz
+from fields3d.data.pipeline import generator
+
+
+def encoded(source: Annotated[Dataset, From(SHAPE_SETS)], path: str) -> Dataset:
+  """The dataset `source` with "latents" (r, *s) float32 in every batch: one of those that are kept of each row's shape, at random.
+
+  They are read when the first batch is asked for: who draws or evaluates needs no file.
+
+  Args:
+    source: section of the set of shapes that was encoded; its `points` and `surface` may be 0.
+    path: the file that `fields3d encode` wrote.
+
+  Raises (from the first batch on):
+    MissingInput: no such file. BadData: latents of other shapes, or a damaged file.
+  """
+  source = build(SHAPE_SETS, source, "data.source") if isinstance(source, Mapping) else source
+
+  @functools.cache
+  def kept() -> np.ndarray:
+    return read_latents(path, [shape.name for shape in source.shapes("train")])
+
+  def batch(position: int, shard: int = 0, num_shards: int = 1) -> Mapping[str, Any]:
+    found = dict(source.batch(position, shard, num_shards))
+    first = shard * len(found["shape"])
+    chosen = [generator(0, position, first + row).integers(len(kept())) for row in range(len(found["shape"]))]
+    return {**found, "latents": kept()[chosen, found["shape"]]}
+
+  return dataclasses.replace(source, info={**source.info, "latents": path}, batch=batch)
+
+
+def write_latents(path: pathlib.Path, latents: np.ndarray, names: list[str], step: int) -> None:
+  """Keeps latents (k, n, *s), k of each of the shapes of these names, with the step of the run that made them."""
+  file = io.BytesIO()
+  np.savez(file, latents=latents.astype(np.float32), shapes=_digest(names), step=np.int64(step))
+  try:
+    strict_json.replace(path, file.getvalue())
+  except OSError as error:
+    raise from_os_error(error, path) from None
+
+
+def read_latents(path: str, names: list[str]) -> np.ndarray:
+  """The latents (k, n, *s) that are kept of the shapes of these names. Raises: see `encoded`."""
+  found = _read(path)
+  if found["latents"].ndim < 3 or found["latents"].shape[1] != len(names) or not np.array_equal(found["shapes"], _digest(names)):
+    raise BadData(path, f"holds latents of other shapes than the {len(names):,} of --config.data.source",
+                  "give the data section of the run that was encoded")
+  if not np.isfinite(found["latents"]).all():
+    raise BadData(path, "latents: some are not finite", "encode with a run that has not diverged")
+  return found["latents"]
+
+
+def step_of(path: str) -> int:
+  """The step of the run that made the latents. Raises: see `encoded`."""
+  return _read(path)["step"].item()
+
+
+def _read(path: str) -> dict[str, np.ndarray]:
+  if not pathlib.Path(path).exists():
+    raise MissingInput(path, "no such file", f"write it: fields3d encode {pathlib.Path(path).parent}")
+  return read_npz(path, ("latents", "shapes", "step"))
+
+
+def _digest(names: list[str]) -> np.ndarray:
+  return np.frombuffer(hashlib.sha256("\n".join(names).encode()).digest(), np.uint8)
