@@ -1,7 +1,8 @@
 """3D-GAN: a generator of voxel grids against a critic, chairs and tables of 32^3 voxels, on two cores.
 
 The critic rests while it is right on 80 % of a batch or more. `:voxelgan` is the improved line: WGAN-GP with norms of layers,
-five steps of the critic to one of the generator, Adam 1e-4; `:spectral` has spectral norm and a hinge in the penalty's place.
+five steps of the critic to one of the generator, Adam 1e-4; `:spectral` has spectral norm and a hinge in the penalty's place;
+`:r1` has 3D-GAN's own loss under R1, no norm in the critic, which is told of its batch's deviations so that it sees a collapse.
 `:furniture` is on the pack (point_diffusion.py says where it is); `:paper` is 64^3 with the paper's widths and rates, on
 procedural chairs. Surfaces are where the linear field of the cells is 1/2.
 
@@ -21,7 +22,7 @@ Often overridden: --config.data.kind=surface  --config.task.gate=1  --config.tas
 from ml_collections import ConfigDict
 from point_diffusion import evaluators, shapes
 
-VARIANTS = ("runlocal", "voxelgan", "spectral", "furniture", "paper")
+VARIANTS = ("runlocal", "voxelgan", "spectral", "r1", "furniture", "paper")
 
 
 def get_config(arg=None):
@@ -44,6 +45,11 @@ def get_config(arg=None):
   if arg == "spectral":
     config.task.update(game="hinge", gate=1.0)
     config.task.critic.norm = "spectral"
+  if arg == "r1":
+    config.task.update(penalty="r1", penalty_weight=0.2, gate=1.0)
+    config.task.critic.update(norm="none", group=16)
+    config.task.generator.width = config.task.critic.width = 8
+    rates = (5e-4, 2e-3)
   adam = lambda rate, **more: dict(name="adam", learning_rate=rate, b1=0.5, **more)
   config.optim = dict(critic=adam(rates[0]), generator=adam(rates[1], ema=None if paper else 0.9 if local else 0.99))
   config.evals = evaluators(arg, "sdf")

@@ -120,6 +120,17 @@ def test_under_spectral_norm_scores_do_not_grow_with_the_kernels():
   np.testing.assert_allclose(net.apply(larger, x), net.apply(params, x), rtol=1e-4, atol=1e-5)  # scores of order 1
 
 
+def test_a_critic_told_of_deviations_tells_one_grid_again_and_again_from_the_same_among_others():
+  net = build(CRITICS, dict(name="voxel_critic", width=4, norm="none", group=16))
+  params = net.init(jax.random.key(0), (8, 8, 8, 1))
+  grids = normal(4, 8, 8, 8, 1)
+  same = net.apply(params, jnp.repeat(grids[:1], 4, axis=0))
+  assert abs(float(same[0] - net.apply(params, grids)[0])) > 1e-3
+  deaf = params["score"]["w"].reshape(64, 8, 1).at[:, 4:].set(0).reshape(512, 1)  # to the deviations, behind each place's features
+  alone = params | {"score": params["score"] | {"w": deaf}}
+  np.testing.assert_allclose(net.apply(alone, grids)[0], net.apply(alone, jnp.repeat(grids[:1], 4, axis=0))[0], rtol=1e-4, atol=1e-5)
+
+
 @pytest.mark.parametrize("output, low", [("sigmoid", 0), ("tanh", -1)])
 def test_voxels_lie_in_the_range_of_their_output(output, low):
   net = build(GENERATORS, dict(name="voxel_generator", size=8, width=4, output=output))
