@@ -30,7 +30,7 @@ VARIANTS = ("runlocal", "completion", "paper")
 def get_config(arg=None):
   local, paper, completion = arg == "runlocal", arg == "paper", arg == "completion"
   base = tri_plane_vae.get_config(None if completion else arg)
-  steps = 20 if local else 100_000 if paper else 10_000
+  steps = 20 if local else 100_000 if paper else 8000
   config = ConfigDict()
   config.seed = 0
   config.num_steps = steps
