@@ -60,8 +60,9 @@ def distribution(pred: str = "sdf", split: Literal["train", "val", "test"] = "te
       first = Clouds(clouds * np.float32(chosen_protocol.scale), rows, len(held))
     else:
       drawn, done = cleaned(draw_meshes(inputs, len(held), resolution, chosen, pred), specks)
-      first = _clouds(drawn, per_cloud, chosen, 0, chosen_protocol)
-    sets = [first, *(_clouds(split.meshes(), per_cloud, chosen, i, chosen_protocol) for i, split in ((1, held), (2, trained)))]
+      first = _clouds("clouds of draws", drawn, per_cloud, chosen, 0, chosen_protocol)
+    sets = [first, *(_clouds(f"clouds of {what} shapes", split.meshes(), per_cloud, chosen, i, chosen_protocol)
+                     for i, (what, split) in enumerate((("held-out", held), ("training", trained)), 1))]
     with progress() as show:
       found = compare_sets(*sets, chosen_protocol, emd=emd, k=k, seed=chosen, split=f"{split} shapes",
                            trivial=trivial_sets(sets[2], len(held), chosen) if trivial else None,
@@ -95,9 +96,10 @@ class _Split:
     return LazyMeshes(len(self), lambda i: self[i].mesh())
 
 
-def _clouds(meshes: Sequence[Mesh | None], points: int, seed: int, stream: int, protocol: CloudProtocol) -> Clouds:
-  """In the protocol's unit."""
-  clouds, rows = clouds_of(meshes, points, seed, stream)
+def _clouds(what: str, meshes: Sequence[Mesh | None], points: int, seed: int, stream: int, protocol: CloudProtocol) -> Clouds:
+  """In the protocol's unit. what: their name, while they are made."""
+  with progress() as show:
+    clouds, rows = clouds_of(meshes, points, seed, stream, functools.partial(show, what))
   return Clouds(clouds * np.float32(protocol.scale), rows, len(meshes))
 
 

@@ -179,12 +179,13 @@ def choose(total: int, num: int | None, seed: int, split: str) -> np.ndarray:
   return np.sort(np.random.default_rng((seed, 7)).choice(total, num, replace=False))
 
 
-def clouds_of(meshes: Sequence[Mesh | None], points: int, seed: int, stream: int = 0) -> tuple[np.ndarray, np.ndarray]:
+def clouds_of(meshes: Sequence[Mesh | None], points: int, seed: int, stream: int = 0,
+              watch: Callable[[int, int], None] = lambda done, total: None) -> tuple[np.ndarray, np.ndarray]:
   """Clouds of points uniform by area, one of each mesh that there is.
 
   Args:
     points: of each cloud. seed, stream: cloud i depends on (seed, stream, i) alone; sets that are compared take
-      different streams, so that their points are independent.
+      different streams, so that their points are independent. watch: told how many meshes of all are done.
 
   Returns:
     clouds (m, points, 3) float32, in the meshes' frame, and (m,) which mesh each is of; a None has no cloud.
@@ -195,6 +196,7 @@ def clouds_of(meshes: Sequence[Mesh | None], points: int, seed: int, stream: int
     if mesh is not None:
       clouds.append(sample_surface(mesh, points, np.random.default_rng((seed, stream, i))).points.astype(np.float32))
       kept.append(i)
+    watch(i + 1, len(meshes))
   return np.stack(clouds) if clouds else np.zeros((0, points, 3), np.float32), np.array(kept, np.int64)
 
 
