@@ -1,6 +1,7 @@
 """Diffusion of voxel grids: chairs and tables of 32^3 voxels, a transformer of patches of 8^3 of them, on two cores.
 
-The latents that the prior learns are the grids themselves. `:unet` has a small U-net of convolutions in the transformer's place;
+The latents that the prior learns are the grids themselves; few of their cells are full, so noise levels are higher than those of
+pictures. `:unet` has a small U-net of convolutions in the transformer's place;
 `:furniture` is on the pack (point_diffusion.py says where it is); `:paper` has patches of 4^3 and DiT-3D's size S, on procedural chairs.
 Surfaces are where the linear field of the cells is 1/2.
 
@@ -31,13 +32,13 @@ def get_config(arg=None):
   config.data = dict(name="voxels", resolution=8 if local else 32, source=source)
   network = dict(name="voxel_transformer", width=16, depth=1, heads=2, patch=4) if local else dict(
       name="voxel_transformer", width=384, depth=12, heads=6, patch=4) if paper else dict(
-      name="voxel_transformer", width=96, depth=4, heads=4, patch=8)
+      name="voxel_transformer", width=192, depth=4, heads=4, patch=8)
   if arg == "unet":
     network = dict(name="voxel_unet", width=8)
   config.task = dict(
       name="latent_prior", by_class=not paper, base=dict(name="voxel_grid"), calibrate=4 if local else 100,
       prior=dict(name="diffusion", sampler=dict(name="heun", steps=4 if local else 18),
-                 diffusion=dict(noise=dict(name="edm"), target="edm", sigma_data=1.0), network=network))
+                 diffusion=dict(noise=dict(name="edm", mean=0.4, spread=1.4), target="edm", sigma_data=1.0), network=network))
   rate = 1e-4 if paper else dict(name="cosine", start=1e-3, end=1e-5, steps=steps - steps // 20, warmup=steps // 20)
   config.optim = dict(prior=dict(name="adam", learning_rate=rate, clip_norm=1.0, ema=0.9 if local else 0.9999 if paper else 0.995))
   config.evals = evaluators(arg, "sdf")
