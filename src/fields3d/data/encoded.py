@@ -58,7 +58,7 @@ def write_latents(path: pathlib.Path, latents: np.ndarray, names: list[str], ste
 
 def read_latents(path: str, names: list[str]) -> np.ndarray:
   """The latents (k, n, *s) that are kept of the shapes of these names. Raises: see `encoded`."""
-  found = _read(path)
+  found = _read(path, "latents", "shapes")
   if found["latents"].ndim < 3 or found["latents"].shape[1] != len(names) or not np.array_equal(found["shapes"], _digest(names)):
     raise BadData(path, f"holds latents of other shapes than the {len(names):,} of --config.data.source",
                   "give the data section of the run that was encoded")
@@ -69,13 +69,13 @@ def read_latents(path: str, names: list[str]) -> np.ndarray:
 
 def step_of(path: str) -> int:
   """The step of the run that made the latents. Raises: see `encoded`."""
-  return _read(path)["step"].item()
+  return _read(path, "step")["step"].item()
 
 
-def _read(path: str) -> dict[str, np.ndarray]:
+def _read(path: str, *names: str) -> dict[str, np.ndarray]:
   if not pathlib.Path(path).exists():
     raise MissingInput(path, "no such file", f"write it: fields3d encode {pathlib.Path(path).parent}")
-  return read_npz(path, ("latents", "shapes", "step"))
+  return read_npz(path, names)
 
 
 def _digest(names: list[str]) -> np.ndarray:
