@@ -4,8 +4,8 @@ The latents that the prior learns are the clouds themselves. `:edm` has EDM's pr
 place of DDPM's; so have `:transformer`, Point-E's transformer in the network's place, and `:dit`, DiT-3D's on patches of
 voxels, which sees no point of its own, so that eps is not in its reach. `:completion` is `:dit` told halves of clouds, which it
 completes; `:surfaces` is `:dit` too, and a shape autoencoder of generative/tri_plane_vae.py makes surfaces of the clouds, so
-that meshes are judged; `:furniture` is `:dit` on the pack. `:paper` is PVD as published (2,048 points, 1,000 steps, its
-network), on procedural chairs. Guidance and samplers are those of every prior here.
+that meshes are judged; `:furniture` is `:dit` on the pack, `:edm_furniture` is `:edm` there. `:paper` is PVD as published (2,048
+points, 1,000 steps, its network), on procedural chairs. Guidance and samplers are those of every prior here.
 
 Source: Zhou et al. 2021, "3D shape generation and completion through point-voxel diffusion" (PVD), and the authors' code: eps,
   linear betas 1e-4 to 0.02, T 1000, Adam 2e-4 (0.5, 0.999), 16 clouds a step, dropout 0.1; Nichol et al. 2022, "Point-E", and
@@ -22,15 +22,16 @@ Expect: see "Classic families" in experiments/README.md.
   fields3d train --config experiments/classic/point_diffusion.py:surfaces --workdir runs/point_surfaces
   fields3d train --config experiments/classic/point_diffusion.py:runlocal --workdir runs/local      (seconds)
 
-:furniture, of every experiment here, is the pack at $FIELDS3D_DATA/shapes/furniture (../shared/data by default), each training
-shape joined by stretched copies, a fifth held out. Often overridden: --config.task.prior.guidance=2  --config.data.families=chair
+:furniture, of every experiment here, is the pack at $FIELDS3D_DATA/shapes/furniture (../shared/data by default), a fifth held out;
+preparing it takes some ten minutes of a core, once. --config.data.variants=3 joins stretched copies to each training shape.
+Often overridden: --config.task.prior.guidance=2  --config.data.families=chair
 """
 
 import os
 
 from ml_collections import ConfigDict
 
-VARIANTS = ("runlocal", "edm", "transformer", "dit", "completion", "surfaces", "furniture", "paper")
+VARIANTS = ("runlocal", "edm", "transformer", "dit", "completion", "surfaces", "furniture", "edm_furniture", "paper")
 POINTS = 512
 FURNITURE = os.path.join(os.environ.get("FIELDS3D_DATA", "../shared/data"), "shapes", "furniture")
 
@@ -38,9 +39,9 @@ FURNITURE = os.path.join(os.environ.get("FIELDS3D_DATA", "../shared/data"), "sha
 def shapes(arg, rows):
   """Procedural chairs and tables, 2,000 to learn from and 400 held out; of each shape points on its surface."""
   local, paper = arg == "runlocal", arg == "paper"
-  if arg == "furniture":  # the samples of generative/latent_set.py:furniture, which are prepared once
-    return dict(name="pack", path=FURNITURE, splits=(0.8, 0.0, 0.2), variants=3, samples_per_shape=20_000, near_fraction=0.85,
-                rows=rows, points=0, surface=POINTS)
+  if arg in ("furniture", "edm_furniture"):
+    return dict(name="pack", path=FURNITURE, splits=(0.8, 0.0, 0.2), samples_per_shape=1000, near_variances=(0.005,),
+                near_fraction=0.85, rows=rows, points=0, surface=POINTS)
   points = 32 if local else 2048 if paper else POINTS
   return dict(name="procedural", families=("chair",) if paper else ("chair", "table"), num_shapes=8 if local else 50_000 if paper else 2000,
               num_val=0, num_test=6 if local else 400, samples_per_shape=1000, near_variances=(0.005,), near_fraction=0.85, rows=rows,
@@ -80,7 +81,7 @@ def get_config(arg=None):
   if dit:
     network = dict(name="voxel_transformer", width=96, depth=4, heads=4, resolution=16, patch=4)
   diffusion, sampler = dict(noise=dict(name="linear"), target="eps", clip=3.0), dict(name="ddim", steps=4 if local else 50)
-  if dit or arg in ("edm", "transformer"):
+  if dit or arg in ("edm", "edm_furniture", "transformer"):
     diffusion, sampler = dict(noise=dict(name="edm"), target="edm", sigma_data=1.0), dict(name="heun", steps=18)
   config.task = dict(
       name="latent_prior", by_class=not paper, base=dict(name="point_cloud", points=config.data.surface), calibrate=4 if local else 100,

@@ -3,7 +3,7 @@
 The critic rests while it is right on 80 % of a batch or more. `:voxelgan` is the improved line: WGAN-GP with norms of layers,
 five steps of the critic to one of the generator, Adam 1e-4; `:spectral` has spectral norm and a hinge in the penalty's place;
 `:r1` has 3D-GAN's own loss under R1, no norm in the critic, which is told of its batch's deviations so that it sees a collapse.
-`:furniture` is on the pack (point_diffusion.py says where it is); `:paper` is 64^3 with the paper's widths and rates, on
+`:furniture` is `:r1` on the pack (point_diffusion.py says where it is); `:paper` is 64^3 with the paper's widths and rates, on
 procedural chairs. Surfaces are where the linear field of the cells is 1/2.
 
 Source: Wu et al. 2016, "Learning a probabilistic latent space of object shapes via 3D generative-adversarial modeling": z uniform
@@ -45,7 +45,7 @@ def get_config(arg=None):
   if arg == "spectral":
     config.task.update(game="hinge", gate=1.0)
     config.task.critic.norm = "spectral"
-  if arg == "r1":
+  if arg in ("r1", "furniture"):
     config.task.update(penalty="r1", penalty_weight=0.2, gate=1.0)
     config.task.critic.update(norm="none", group=16)
     config.task.generator.width = config.task.critic.width = 8

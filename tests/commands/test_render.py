@@ -1,7 +1,6 @@
 """The render command: films and frames along every path; faults with their exit codes."""
 
 import argparse
-import io
 import json
 import sys
 
@@ -12,7 +11,6 @@ import pytest
 from PIL import Image
 
 from fields3d.commands import main, rundir
-from fields3d.commands.progress import Counter
 from fields3d.core.types import Camera, View
 from fields3d.geometry.transforms import look_at
 from fields3d.rendering import paths
@@ -67,7 +65,6 @@ def test_test_views_become_frames_with_scales(run, tmp_path, capsys):
   assert render(run, "--out", out, "--path", "test", "--what", "rgb,depth,depth16,opacity") == 0
   said = capsys.readouterr()
   assert "step 7: 4 frames of 24 x 18 pixels" in said.out and "depth is shown from 2.7" in said.out
-  assert "frame 4/4" in said.err and "ETA" in said.err
   record = read_json(out / "render.json")
   assert record["step"] == 7 and record["fps"] == 24 and len(record["frames"]) == 4
   assert sorted(p.name for p in out.iterdir()) == sorted(
@@ -143,19 +140,3 @@ def test_a_film_that_cannot_be_leaves_nothing(run, tmp_path, capsys, monkeypatch
   assert render(run, "--out", tmp_path / "a.webp") == 2
   assert "predicts no 'render'" in capsys.readouterr().err
   assert sorted(tmp_path.iterdir()) == before
-
-
-def test_progress_is_lines_in_a_log_and_a_bar_on_a_terminal():
-  log = io.StringIO()
-  with Counter("frame", 4, log) as counter:
-    for done in (0.5, 1.0, 4.0):
-      counter.at(done)
-  assert [line.split(" ETA ")[1] for line in log.getvalue().splitlines()] == ["0 s"]
-
-  class Terminal(io.StringIO):
-    def isatty(self):
-      return True
-
-  with Counter("frame", 4, terminal := Terminal()) as counter:
-    counter.at(2)
-  assert "frame" in terminal.getvalue() and "2/4" in terminal.getvalue()

@@ -29,9 +29,9 @@ def run(args: argparse.Namespace) -> int:
   import jax
   import numpy as np
 
-  from fields3d.commands.progress import Counter
   from fields3d.commands.rundir import open_run
   from fields3d.core.errors import UsageFault, require_memory
+  from fields3d.core.progress import progress
   from fields3d.core.task import lookup
   from fields3d.data.encoded import write_latents
 
@@ -39,7 +39,7 @@ def run(args: argparse.Namespace) -> int:
   latents_of = lookup(opened.predict, "latents", f"{args.workdir}: the task's shapes have no latents")
   names = [shape.name for shape in opened.dataset.shapes("train")]
   kept, have, position = None, np.zeros(len(names), int), 0
-  with Counter("latents", args.draws * len(names)) as counter:
+  with progress() as show:
     while have.min() < args.draws:
       batch = opened.dataset.batch(position, 0, 1)
       if "shape" not in batch:
@@ -53,7 +53,7 @@ def run(args: argparse.Namespace) -> int:
           kept[have[shape], shape] = z
           have[shape] += 1
       position += 1
-      counter.at(have.sum())
+      show("latents", have.sum(), args.draws * len(names))
   out = args.out or args.workdir / "latents.npz"
   write_latents(out, kept, names, opened.step)
   print(f"{out}: latents {found.shape[1:]} of {len(names):,} shapes, {args.draws} of each, of step {opened.step}")

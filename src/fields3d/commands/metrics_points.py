@@ -18,6 +18,7 @@ examples:
 """
 
 import argparse
+import functools
 
 from fields3d.commands.options import existing_path, whole
 
@@ -65,6 +66,7 @@ def _pair(args: argparse.Namespace, given: list) -> tuple:
 
 def _sets(args: argparse.Namespace, given: list) -> tuple:
   from fields3d.commands.point_files import resampled
+  from fields3d.core.progress import progress
   from fields3d.evaluation.cloud_protocols import cloud_protocol
   from fields3d.evaluation.set_comparison import Clouds, compare_sets
   protocol = cloud_protocol(args.protocol or "pointflow")
@@ -74,25 +76,11 @@ def _sets(args: argparse.Namespace, given: list) -> tuple:
   if points != protocol.points:
     warnings.append(f"{points} points a cloud, {protocol.name} takes {protocol.points}: not comparable with its tables")
   sets = [Clouds.whole(resampled(one.clouds, points, args.seed, stream)) for stream, one in enumerate(given)]
-  found = compare_sets(sets[0], sets[1], sets[2] if args.train else None, protocol, emd=args.emd, k=args.neighbours,
-                       seed=args.seed, sampling="at random from each file", watch=_watch)
+  with progress() as show:
+    found = compare_sets(sets[0], sets[1], sets[2] if args.train else None, protocol, emd=args.emd, k=args.neighbours, seed=args.seed,
+                         sampling="at random from each file", watch=lambda what: functools.partial(show, f"pairs ({what})"))
   record = {"protocol": protocol.name, "points": points, "sources": list(protocol.sources)}
   if args.train:
     record["nearest_training"] = [{"index": int(i), "distance": float(far)}
                                   for i, far in zip(found.nearest, found.distance, strict=True)]
   return list(found.metrics), warnings + list(found.warnings), record
-
-
-def _watch(what: str):
-  """(done, total) -> None, which tells how far a matrix of distances is."""
-  from fields3d.commands.progress import Counter
-  counters = []
-
-  def show(done: int, total: int) -> None:
-    if not counters:
-      counters.append(Counter(f"pairs ({what})", total).__enter__())
-    counters[0].at(done)
-    if done >= total:
-      counters[0].__exit__()
-
-  return show

@@ -41,14 +41,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def measure(args: argparse.Namespace) -> tuple:
   """Title, metrics, warnings, and what else the JSON holds; prints each mesh's row."""
-  from fields3d.commands.progress import Counter
   from fields3d.core.errors import BadData, Fault
+  from fields3d.core.progress import progress
   from fields3d.evaluation.quality import Measures, judge, set_metrics
   how = Measures(not args.no_crossings, args.points, args.percentile, args.angle, args.tolerance, args.seed,
                  _AXES[args.up])
   sources = [source for path in args.prediction for source in _sources(path)]
   rows, warnings = [], []
-  with Counter("meshes", len(sources)) as counter:
+  with progress() as show:
     for done, (name, read, declared) in enumerate(sources, 1):
       try:
         mesh, told = read()
@@ -57,7 +57,7 @@ def measure(args: argparse.Namespace) -> tuple:
         warnings += [f"{name}: {line}" for line in told]
       except Fault as fault:
         warnings.append(f"left out: {fault}")
-      counter.at(done)
+      show("meshes judged", done, len(sources))
   if not rows:
     raise BadData(args.prediction[0], f"none of {len(sources)} files is an acceptable mesh", "see fields3d inspect mesh")
   if not args.json:

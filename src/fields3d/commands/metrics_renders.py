@@ -39,7 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def measure(args: argparse.Namespace) -> tuple:
   """Title, metrics, warnings, and what else the JSON holds."""
   from fields3d.core.errors import UsageFault
-  from fields3d.evaluation.progress import progress
+  from fields3d.core.progress import progress
   from fields3d.evaluation.rendered import choose_network, compare_image_features, compare_images
   if args.weights is not None and args.features == "auto":
     raise UsageFault("--weights", "of which network?", "name it with --features")

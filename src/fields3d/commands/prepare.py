@@ -22,7 +22,6 @@ $RAY_ADDRESS names, or over this machine (pip install 'fields3d[ray]').
 """
 
 import argparse
-import contextlib
 import heapq
 import itertools
 import pathlib
@@ -118,25 +117,27 @@ def run(args: argparse.Namespace) -> int:
 
 def _prepare_all(sources, root: pathlib.Path, args: argparse.Namespace):
   """All shapes in one run; their rows."""
+  from fields3d.core.progress import progress
   from fields3d.data.prepare import prepare
   from fields3d.data.quality import write_report
-  with _counter(len(sources)) as count:
+  with progress() as show:
     ticks = itertools.count(1)
-    rows = prepare(sources, _recipe(args), root, args.workers, lambda row: count(next(ticks)), args.engine,
-                   args.timeout)
+    rows = prepare(sources, _recipe(args), root, args.workers, lambda row: show("shapes prepared", next(ticks), len(sources)),
+                   args.engine, args.timeout)
   write_report(rows, root)
   return rows
 
 
 def _prepare_part(sources, root: pathlib.Path, args: argparse.Namespace) -> int:
+  from fields3d.core.progress import progress
   from fields3d.data.parts import Part, part_of, prepare_part
   part = Part(*args.shard)
   settings = {"source": pathlib.Path(args.source).resolve().name, "sdf_sign": args.sdf_sign, "classes": args.classes,
               "limit": args.limit}
   own = sum(part_of(source.name, part.num) == part.index for source in sources)
-  with _counter(own) as count:
-    rows = prepare_part(sources, part, _recipe(args), root, settings, args.workers, args.engine, lambda n, _: count(n),
-                        args.timeout)
+  with progress() as show:
+    rows = prepare_part(sources, part, _recipe(args), root, settings, args.workers, args.engine,
+                        lambda n, _: show("shapes prepared", n, own), args.timeout)
   rejected = sum(row.status == "rejected" for row in rows)
   print(f"part {part}: {len(rows)} of {len(sources)} shapes, {rejected} of them rejected, in {part.path(root)}\n"
         f"when all parts are done: fields3d prepare --merge {root}")
@@ -166,17 +167,6 @@ def _merge(args: argparse.Namespace) -> int:
   if not accepted:
     raise BadData(root, "every shape was rejected", f"see {root / TABLE}")
   return 0
-
-
-@contextlib.contextmanager
-def _counter(total: int):
-  """(how many are done) -> None, shown with rate and ETA; one shape alone is not worth a line."""
-  from fields3d.commands.progress import Counter
-  if total < 2:
-    yield lambda done: None
-  else:
-    with Counter("prepared", total) as counter:
-      yield counter.at
 
 
 def _photographs(source: str) -> pathlib.Path | None:

@@ -151,13 +151,13 @@ def _depth_range(render, cameras: list, facts) -> tuple[float, float]:
 
 def _images(render, cameras: list, facts, args: argparse.Namespace):
   """Yields each frame's rendering; refuses, at the first, what the task's render does not give."""
-  from fields3d.commands.progress import Counter
+  from fields3d.core.progress import progress
   from fields3d.rendering.images import render_camera
 
-  with Counter("frame", len(cameras)) as counter:
+  with progress() as show:
     for i, camera in enumerate(cameras):
       image = render_camera(render, camera, facts, supersample=args.supersample,
-                            progress=lambda done, total, i=i: counter.at(i + done / total))
+                            progress=lambda done, total, i=i: show("frames", i + done / total, len(cameras)))
       if "normal" in args.what and "normal" not in image:
         raise UsageFault("--what", "the run's field gives no normals", "leave normal out; fields of distances have them")
       yield image

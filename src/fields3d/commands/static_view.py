@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from fields3d.commands.progress import Counter
 from fields3d.core.errors import from_os_error
+from fields3d.core.progress import progress
 from fields3d.core.strict_json import replace
 from fields3d.core.types import Camera
 from fields3d.evaluation.report import csp_hash, json_element
@@ -87,12 +87,12 @@ def _frames(opened, height: int) -> tuple[list[str], dict[str, Any]]:
   rows, closed = places(cameras, opened.dataset.info, height)
   flat, frames = [camera for row in rows for camera in row], []
   budget = (PAGE_BYTES - MESH_BYTES - (1 << 20)) * 3 // 4 // len(flat)
-  with Counter("picture", len(flat)) as counter:
+  with progress() as show:
     for i, camera in enumerate(flat):
       image = render_camera(opened.predict["render"], camera, opened.dataset.info)
       packed = _webp(PICTURES["rgb"](image, (0.0, 1.0)), budget)
       frames.append("data:image/webp;base64," + base64.b64encode(packed).decode())
-      counter.at(i + 1)
+      show("pictures", i + 1, len(flat))
   return frames, {"rows": len(rows), "columns": len(rows[0]), "closed": closed}
 
 

@@ -2,19 +2,16 @@
 
 import os
 import pathlib
-import sys
-import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 
+from fields3d.core.progress import progress
 from fields3d.core.types import Mesh
 from fields3d.data import cache
 from fields3d.data.engines import Processes
 from fields3d.data.pipeline import SdfSamples
-
-_EVERY = 10.0  # seconds between two lines of progress
 
 
 def kept_samples(root: pathlib.Path, wanted: Mapping[str, tuple], make: Callable[..., SdfSamples],
@@ -49,19 +46,15 @@ def kept_mesh(root: pathlib.Path, key: str, make: Callable[[], Mesh]) -> Mesh:
 
 
 def _in_processes(root: pathlib.Path, missing: Mapping[str, tuple], make: Callable, workers: int) -> None:
-  began = said = time.monotonic()
   todo, done, waiting = iter(missing.items()), 0, 0
-  with Processes(workers) as engine:
+  with progress() as show, Processes(workers) as engine:
     while done < len(missing):
       while waiting < engine.capacity and (call := next(todo, None)) is not None:
         engine.submit(call[0], _keep, root, call[0], make, call[1])
         waiting += 1
       finished = len(engine.wait())
       done, waiting = done + finished, waiting - finished
-      if (now := time.monotonic()) - said > _EVERY:
-        said, rate = now, done / (now - began)
-        print(f"samples of {done:,} of {len(missing):,} shapes, {rate:.1f} a second, {(len(missing) - done) / rate:.0f} s to go",
-              file=sys.stderr, flush=True)
+      show("shapes sampled", done, len(missing))
 
 
 def _keep(root: pathlib.Path, key: str, make: Callable, arguments: tuple[Any, ...]) -> None:

@@ -9,6 +9,7 @@ holds depends on its key alone.
 import contextlib
 import fcntl
 import hashlib
+import itertools
 import logging
 import os
 import pathlib
@@ -17,10 +18,9 @@ import zlib
 from collections.abc import Iterator, Sequence
 
 import numpy as np
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from fields3d.core.errors import CannotWrite, from_os_error
+from fields3d.core.progress import progress
 from fields3d.data.engines import Processes
 from fields3d.data.shape_subjects import Subject
 
@@ -102,13 +102,14 @@ def _make(path: pathlib.Path, records: np.memmap, missing: Sequence[int], keys: 
   workers = min(workers or len(os.sched_getaffinity(0)), len(missing))
   if len(missing) * poses.shape[1] * width**2 < _ALONE * 64**2:
     workers = 1
-  with _progress(path, len(missing)) as advance, contextlib.ExitStack() as stack:
+  ticks = itertools.count(1)
+  with progress() as show, contextlib.ExitStack() as stack:
     def write(i: int, pixels: np.ndarray) -> None:
       records["key"][i] = 0  # a record is never half new under its old key
       records["pixels"][i] = pixels
       records["sum"][i] = zlib.crc32(pixels)
       records["key"][i] = keys[i]
-      advance()
+      show("shapes pictured", next(ticks), len(missing))
 
     arguments = lambda i: (subjects[i], poses[i], width, supersample)
     if workers == 1:
@@ -135,11 +136,3 @@ def _make(path: pathlib.Path, records: np.memmap, missing: Sequence[int], keys: 
 def take(subject: Subject, poses: np.ndarray, width: int, supersample: int) -> np.ndarray:
   """The pictures of a subject, contiguous: what a worker process makes."""
   return np.ascontiguousarray(subject.pictures(poses, width, supersample))
-
-
-@contextlib.contextmanager
-def _progress(path: pathlib.Path, num: int) -> Iterator:
-  columns = TextColumn("pictures of shapes"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
-  with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
-    task = progress.add_task(path.name, total=num)
-    yield lambda: progress.advance(task)

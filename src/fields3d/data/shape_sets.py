@@ -3,6 +3,7 @@
 import collections
 import dataclasses
 import functools
+import itertools
 import logging
 import pathlib
 import types
@@ -11,6 +12,7 @@ from typing import Annotated, Literal
 
 from fields3d.core.config import Count, Fraction, Index, NonNegative, Positive, Range
 from fields3d.core.errors import BadData, MissingInput, UsageFault, nearest
+from fields3d.core.progress import progress
 from fields3d.core.types import Dataset, Mesh
 from fields3d.data import cache, deepsdf_files, quality
 from fields3d.data.augment import stretched
@@ -153,7 +155,7 @@ def _build(path: str, groups: dict[str, Sequence[Source]], recipe: Recipe, cache
   kept, rejected = {}, []
   for split, sources in groups.items():
     mesh_only = split != "train" and not isinstance(sources[0] if sources else None, SampleSource)
-    found = prepare(sources, dataclasses.replace(recipe, protocol=None) if mesh_only else recipe, root, workers)
+    found = _prepare(split, sources, dataclasses.replace(recipe, protocol=None) if mesh_only else recipe, root, workers)
     kept[split] = [row for row in found if row.status != "rejected"]
     rejected += [row for row in found if row.status == "rejected"]
     warned = collections.Counter(reason for row in kept[split] for reason in row.reasons)
@@ -169,6 +171,12 @@ def _build(path: str, groups: dict[str, Sequence[Source]], recipe: Recipe, cache
   if single:
     kept = dict.fromkeys(SPLITS, kept["train"])
   return entry_dataset(root, kept, batch_rows, points, seed, truth, surface)
+
+
+def _prepare(split: str, sources: Sequence[Source], recipe: Recipe, root: pathlib.Path, workers: int | None) -> list[quality.Row]:
+  done = itertools.count(1)
+  with progress() as show:
+    return prepare(sources, recipe, root, workers, lambda row: show(f"{split} shapes prepared", next(done), len(sources)))
 
 
 def _instance(root: pathlib.Path, dataset: str, label: str, name: str, sdf_sign: deepsdf_files.SdfSign) -> SampleSource:

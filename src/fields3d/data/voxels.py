@@ -2,8 +2,6 @@
 
 import dataclasses
 import itertools
-import sys
-import time
 from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Literal
 
@@ -11,12 +9,12 @@ import numpy as np
 
 from fields3d.core.config import Count, From, build
 from fields3d.core.errors import UsageFault, require_memory
+from fields3d.core.progress import progress
 from fields3d.core.types import Dataset
 from fields3d.data.named_sets import SHAPE_SETS
 
 Kind = Literal["solid", "surface"]
 _BLOCK = 4  # cells of a side that one distance may decide
-_EVERY = 10.0  # seconds between two lines of progress
 
 
 def voxels(source: Annotated[Dataset, From(SHAPE_SETS)], resolution: Count = 32, kind: Kind = "solid") -> Dataset:
@@ -35,12 +33,11 @@ def voxels(source: Annotated[Dataset, From(SHAPE_SETS)], resolution: Count = 32,
   source = build(SHAPE_SETS, source, "data.source") if isinstance(source, Mapping) else source
   shapes, bounds = source.shapes("train"), np.asarray(source.info["bounds"], np.float64)
   require_memory(len(shapes) * resolution**3 // 8, "--config.data.resolution", "lower it, or the number of shapes")
-  packed, said = np.empty((len(shapes), resolution**3 // 8), np.uint8), time.monotonic()
-  for i, shape in enumerate(shapes):
-    packed[i] = np.packbits(voxelise(shape.sdf, bounds, resolution, kind))
-    if time.monotonic() - said > _EVERY:
-      said = time.monotonic()
-      print(f"voxels of {i + 1:,} of {len(shapes):,} shapes", file=sys.stderr, flush=True)
+  packed = np.empty((len(shapes), resolution**3 // 8), np.uint8)
+  with progress() as show:
+    for i, shape in enumerate(shapes):
+      packed[i] = np.packbits(voxelise(shape.sdf, bounds, resolution, kind))
+      show("shapes voxelised", i + 1, len(shapes))
 
   def batch(position: int, shard: int = 0, num_shards: int = 1) -> Mapping[str, Any]:
     found = dict(source.batch(position, shard, num_shards))

@@ -15,12 +15,12 @@ from PIL import Image
 from scipy.spatial import cKDTree
 
 from fields3d.core.config import Count, Index, Range
+from fields3d.core.progress import progress
 from fields3d.core.task import lookup
 from fields3d.core.types import Shape
 from fields3d.evaluation.aggregate import summarise
 from fields3d.evaluation.cloud_protocols import PROTOCOLS, CloudProtocol
 from fields3d.evaluation.distribution import sheet, side_by_side
-from fields3d.evaluation.progress import progress
 from fields3d.evaluation.results import Evaluation, EvaluationInput, Evaluator, Metric, Row
 from fields3d.evaluation.samples import choose, cloud_of
 from fields3d.evaluation.trivial_sets import splats

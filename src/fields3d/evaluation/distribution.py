@@ -9,9 +9,9 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from fields3d.core.config import Count, Fraction, Index
+from fields3d.core.progress import progress
 from fields3d.core.types import Dataset, Mesh, Shape
 from fields3d.evaluation.cloud_protocols import PROTOCOLS, CloudProtocol
-from fields3d.evaluation.progress import progress
 from fields3d.evaluation.results import Evaluation, EvaluationInput, Evaluator, Row
 from fields3d.evaluation.samples import LazyMeshes, choose, cleaned, clouds_of, draw_clouds, draw_meshes
 from fields3d.evaluation.set_comparison import Clouds, Comparison, Emd, compare_sets

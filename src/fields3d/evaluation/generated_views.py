@@ -12,9 +12,9 @@ from PIL import Image
 
 from fields3d.core.config import Count, Index
 from fields3d.core.errors import UsageFault
+from fields3d.core.progress import progress
 from fields3d.core.task import lookup
 from fields3d.core.types import View
-from fields3d.evaluation.progress import progress
 from fields3d.evaluation.render_protocol import Kept
 from fields3d.evaluation.rendered import FeatureName, FeatureSet, choose_network, compare_image_features
 from fields3d.evaluation.results import Evaluation, EvaluationInput, Evaluator, Metric, Row

@@ -17,12 +17,12 @@ from PIL import Image
 
 from fields3d.core.config import Count, Index, Range
 from fields3d.core.errors import BadData, Diverged, UsageFault
+from fields3d.core.progress import progress
 from fields3d.core.task import field_of, lookup
 from fields3d.core.types import Rays, Shape, View
 from fields3d.evaluation.aggregate import summarise
 from fields3d.evaluation.geometry import MEASURES, evaluate, match
 from fields3d.evaluation.image_set import NOT_FINITE, Figure, choose_figures
-from fields3d.evaluation.progress import progress
 from fields3d.evaluation.reconstruction import file_stem
 from fields3d.evaluation.results import Evaluation, EvaluationInput, Evaluator, Metric, Row
 from fields3d.evaluation.views import composite, eight_bits, spread

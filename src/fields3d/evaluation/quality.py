@@ -5,11 +5,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, Any, Literal
 
 import numpy as np
-from rich.console import Console
-from rich.progress import track
 
 from fields3d.core.config import Count, Fraction, Index, Positive, Range
 from fields3d.core.errors import BadData, Diverged, UsageFault
+from fields3d.core.progress import progress
 from fields3d.core.task import field_of, lookup
 from fields3d.core.types import Mesh
 from fields3d.evaluation.results import Evaluation, EvaluationInput, Evaluator, Metric, Row
@@ -153,10 +152,11 @@ def quality(num: Count = 64, resolution: Count = 128, split: Literal["train", "v
 
 def _judged(meshes: Sequence[Mesh | None], how: Measures, what: str) -> Iterator[tuple]:
   """Yields (mesh, its facts or None)."""
-  console = Console(stderr=True)
-  for i in track(range(len(meshes)), what, console=console, transient=True, disable=not console.is_terminal):
-    mesh = meshes[i]
-    yield mesh, None if mesh is None else judge(mesh, how)
+  with progress() as show:
+    for i in range(len(meshes)):
+      mesh = meshes[i]
+      yield mesh, None if mesh is None else judge(mesh, how)
+      show(what, i + 1, len(meshes))
 
 
 def _reconstructed(inputs: EvaluationInput, num: int, resolution: int, pred: str) -> LazyMeshes:

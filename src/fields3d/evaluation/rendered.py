@@ -13,8 +13,8 @@ import numpy as np
 
 from fields3d.core.config import Count, Fraction, Index
 from fields3d.core.errors import MissingInput, UsageFault
+from fields3d.core.progress import progress
 from fields3d.core.types import Mesh
-from fields3d.evaluation.progress import progress
 from fields3d.evaluation.render_protocol import Kept, RenderProtocol, kept_views, mesh_key
 from fields3d.evaluation.results import Evaluation, EvaluationInput, Evaluator, Metric, Row
 from fields3d.evaluation.samples import cleaned, draw_meshes, reference_meshes

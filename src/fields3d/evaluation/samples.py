@@ -13,9 +13,9 @@ import jax
 import numpy as np
 
 from fields3d.core.errors import BadData, Diverged, UsageFault, from_os_error
+from fields3d.core.progress import progress
 from fields3d.core.task import field_of, lookup
 from fields3d.core.types import Dataset, Mesh
-from fields3d.evaluation.progress import progress
 from fields3d.evaluation.results import EvaluationInput
 from fields3d.extraction.sparse import extract
 from fields3d.geometry.meshes import sample_surface, without_specks

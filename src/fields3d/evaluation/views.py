@@ -1,19 +1,17 @@
 """Views of a scene rendered and held against their photographs: PSNR, SSIM, LPIPS, and pictures with error maps."""
 
-import contextlib
 import dataclasses
 import pathlib
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import numpy as np
 from PIL import Image
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from fields3d.core.config import Count, Index
 from fields3d.core.errors import UsageFault
+from fields3d.core.progress import progress
 from fields3d.core.task import lookup
 from fields3d.core.types import View
 from fields3d.evaluation.image_set import FIGURES, choose_figures, landmarks, measure, summarise_images, warnings_of
@@ -56,8 +54,8 @@ def views(split: Literal["train", "val", "test"] = "test",
     render, pair = lookup(inputs.predict, "render", "evals.views"), Compositor(info, background, shrink)
     figures, warnings = choose_figures(metrics, lpips_weights)
     index, rows = spread(len(every), max_views), []
-    with _progress(len(index)) as advance:
-      for i in index:
+    with progress() as show:
+      for done, i in enumerate(index, 1):
         view, begin = every[i], time.perf_counter()
         out = render_camera(render, view.camera, info, supersample=supersample, tile=tile)
         seconds = time.perf_counter() - begin
@@ -67,7 +65,7 @@ def views(split: Literal["train", "val", "test"] = "test",
         rows.append(Row(view.name, f"{prediction.shape[1]}x{prediction.shape[0]}", int(i), status, found, (),
                         {"render_ms": round(1000 * seconds, 1)}, _write_prediction(prediction, inputs.out_dir, view, i)
                         if pictures else {}))
-        advance(seconds)
+        show("views", done, len(index))
     if pictures:
       rows = _with_comparisons(rows, every, pair, pictures, inputs.out_dir)
     protocol = describe(info, split, every, index, pair.background, supersample, shrink)
@@ -154,17 +152,6 @@ def describe(info: Mapping[str, Any], split: str, every: Sequence[View], index: 
            *[f"{supersample}x{supersample} rays a pixel rendered"] * (supersample > 1),
            *[f"{len(index)} of {len(every)} views"] * (len(index) < len(every))]
   return ", ".join(words)
-
-
-@contextlib.contextmanager
-def _progress(total: int) -> Iterator[Callable[[float], None]]:
-  """Yields (seconds of a frame) -> None, which shows that one more view is done, with the rate and the time left."""
-  console = Console(stderr=True)
-  columns = (MofNCompleteColumn(), TextColumn("views"), BarColumn(), TextColumn("{task.description}"),
-             TimeRemainingColumn())
-  with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
-    task = bar.add_task("", total=total)
-    yield lambda seconds: bar.update(task, advance=1, description=f"{1000 * seconds:.0f} ms a frame")
 
 
 def _write_prediction(prediction: np.ndarray, out_dir: pathlib.Path, view: View, index: int) -> dict[str, str]:
