@@ -3,9 +3,8 @@
 The latents that the prior learns are the clouds themselves. `:edm` has EDM's preconditioning, weighting and sampler in the
 place of DDPM's; so have `:transformer`, Point-E's transformer in the network's place, and `:dit`, DiT-3D's on patches of
 voxels, which sees no point of its own, so that eps is not in its reach. `:completion` is `:dit` told halves of clouds, which it
-completes; `:surfaces` is `:dit` too, and a shape autoencoder of generative/tri_plane_vae.py makes surfaces of the clouds, so
-that meshes are judged; `:furniture` is `:dit` on the pack, `:edm_furniture` is `:edm` there. `:paper` is PVD as published (2,048
-points, 1,000 steps, its network), on procedural chairs. Guidance and samplers are those of every prior here.
+completes; `:furniture` is `:dit` on the pack, `:edm_furniture` is `:edm` there. `:paper` is PVD as published (2,048 points, 1,000
+steps, its network), on procedural chairs. Guidance and samplers are those of every prior here; point_surfaces.py makes surfaces.
 
 Source: Zhou et al. 2021, "3D shape generation and completion through point-voxel diffusion" (PVD), and the authors' code: eps,
   linear betas 1e-4 to 0.02, T 1000, Adam 2e-4 (0.5, 0.999), 16 clouds a step, dropout 0.1; Nichol et al. 2022, "Point-E", and
@@ -18,8 +17,6 @@ Expect: see "Classic families" in experiments/README.md.
   fields3d evaluate runs/point_diffusion --config.task.prior.sampler.name=ddpm --config.task.prior.sampler.steps=1000
   fields3d train --config experiments/classic/point_diffusion.py:dit --workdir runs/point_dit
   fields3d train --config experiments/classic/point_diffusion.py:completion --workdir runs/point_completion
-  fields3d train --config experiments/generative/tri_plane_vae.py --workdir runs/tri_plane
-  fields3d train --config experiments/classic/point_diffusion.py:surfaces --workdir runs/point_surfaces
   fields3d train --config experiments/classic/point_diffusion.py:runlocal --workdir runs/local      (seconds)
 
 :furniture, of every experiment here, is the pack at $FIELDS3D_DATA/shapes/furniture (../shared/data by default), a fifth held out;
@@ -31,7 +28,7 @@ import os
 
 from ml_collections import ConfigDict
 
-VARIANTS = ("runlocal", "edm", "transformer", "dit", "completion", "surfaces", "furniture", "edm_furniture", "paper")
+VARIANTS = ("runlocal", "edm", "transformer", "dit", "completion", "furniture", "edm_furniture", "paper")
 POINTS = 512
 FURNITURE = os.path.join(os.environ.get("FIELDS3D_DATA", "../shared/data"), "shapes", "furniture")
 
@@ -56,13 +53,6 @@ def evaluators(arg, pred):
       resolution=16 if local else 64, pictures=2 if local else 16, picture=32 if local else 128, max_train=8 if local else 400))
 
 
-def vae_of_surfaces():
-  """The task of generative/tri_plane_vae.py."""
-  autoencoder = dict(name="tri_plane", cells=64, halvings=2, doublings=2, dim=4, width=32, features=16, layers=2, hidden=64, depth=2,
-                     levels=4)
-  return dict(name="shape_vae", autoencoder=autoencoder, target="sdf")
-
-
 def get_config(arg=None):
   local, paper = arg == "runlocal", arg == "paper"
   steps = 10 if local else 500_000 if paper else 6000
@@ -77,7 +67,7 @@ def get_config(arg=None):
       centres=(128, 32, 8), radii=(0.4, 0.8, 1.6), neighbours=16, attend=())
   if arg == "transformer":
     network = dict(name="set_transformer", width=96, depth=4, heads=4)
-  dit = arg in ("dit", "completion", "surfaces", "furniture")
+  dit = arg in ("dit", "completion", "furniture")
   if dit:
     network = dict(name="voxel_transformer", width=96, depth=4, heads=4, resolution=16, patch=4)
   diffusion, sampler = dict(noise=dict(name="linear"), target="eps", clip=3.0), dict(name="ddim", steps=4 if local else 50)
@@ -91,10 +81,6 @@ def get_config(arg=None):
     config.task.update(scan_points=POINTS // 2)
     config.evals.completions = dict(name="completion", pred="points", num=64, draws=4, points=POINTS, scan_points=POINTS // 2,
                                     max_train=400, pictures=12)
-  if arg == "surfaces":
-    config.init_from = "runs/tri_plane"
-    config.task.base.surface = vae_of_surfaces()
-    config.evals.soundness = dict(name="quality", num=400, resolution=96, references=64, crossings=False)
   rate = 2e-4 if paper else dict(name="cosine", start=1e-3, end=1e-5, steps=steps - steps // 20, warmup=steps // 20)
   config.optim = dict(prior=dict(name="adam", learning_rate=rate, b1=0.5 if paper else 0.9, clip_norm=1.0,
                                  ema=0.9 if local else 0.9999 if paper else 0.999))

@@ -109,16 +109,3 @@ def test_clouds_are_their_own_latents():
   batch = {"surface": np.arange(30, dtype=np.float32).reshape(1, 10, 3)}
   z = point_cloud(4).predict["latents"]({}, {}, batch, None)
   np.testing.assert_array_equal(z, batch["surface"][:, :4])
-
-
-def test_a_trained_autoencoder_gives_clouds_their_surface():
-  autoencoder = dict(name="tri_plane", cells=8, halvings=1, doublings=1, dim=2, width=8, features=4, layers=1, hidden=8, depth=1, levels=2)
-  section = dict(CLOUDS, base=dict(name="point_cloud", points=8, surface=dict(name="shape_vae", autoencoder=autoencoder)))
-  task = build(TASKS, section, "task", info={})
-  params, extra = task.init(jax.random.key(0))
-  assert set(params) == {"model", "critic", "generator"} and set(task.losses) == {"critic", "generator"}  # the model is frozen
-  vae = build(TASKS, dict(name="shape_vae", autoencoder=autoencoder), "task", info={})
-  x, cloud = jax.random.uniform(jax.random.key(1), (5, 3)), jnp.asarray(clouds(0)["surface"][0])
-  want = vae.predict["sdf"](params, extra, x, vae.predict["encode"](params, extra, cloud, None))
-  np.testing.assert_array_equal(task.predict["sdf"](params, extra, x, cloud), want)
-  np.testing.assert_array_equal(task.predict["points"](params, extra, cloud, None), cloud)

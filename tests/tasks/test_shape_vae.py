@@ -69,6 +69,16 @@ def test_the_loss_is_the_fit_of_a_drawn_code_and_its_weighted_divergence(target)
   np.testing.assert_allclose(scalars["wrong_side"], np.mean((predicted < 0) != (sdf < 0)), rtol=1e-5)
 
 
+def test_noise_is_on_the_points_that_are_encoded_and_on_nothing_else():
+  still, noisy, key = make(autoencoder=PLANES), make(autoencoder=PLANES, noise=0.05), jax.random.key(3)
+  batch, (params, extra) = spheres(np.random.default_rng(0)), still.init(jax.random.key(0))
+  moved = batch["surface"] + 0.05 * jax.random.normal(jax.random.fold_in(key, 1), batch["surface"].shape)
+  want, _ = still.losses["model"](params, extra, {**batch, "surface": moved}, key, jnp.int32(0))
+  got, _ = noisy.losses["model"](params, extra, batch, key, jnp.int32(0))
+  np.testing.assert_allclose(got, want, rtol=1e-6)
+  assert abs(got - still.losses["model"](params, extra, batch, key, jnp.int32(0))[0]) > 1e-6
+
+
 def test_latents_are_means_or_draws_about_them_whose_divergence_is_the_reported_one():
   batch = spheres(np.random.default_rng(0))
   mean_task, draw_task = make(latents="mean"), make()

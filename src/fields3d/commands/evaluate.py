@@ -16,11 +16,15 @@ seed, are not run again.
 --config.a.b=VALUE measures the run with another setting than it was trained with, of an evaluator or of anything that the
 state does not depend on, such as how finely rays are marched; the command says so in every table.
 
+--surfaces RUN gives a run that draws clouds a surface for each, by a shape autoencoder (experiments/classic/point_surfaces.py):
+what is measured of meshes, and pictures of them, is of those.
+
 examples:
   fields3d evaluate runs/quickstart
   fields3d evaluate runs/quickstart --step 2000 --seed 1
   fields3d evaluate runs/quickstart --only test
   fields3d evaluate runs/prior --only efficiency --config.evals.efficiency.repeats=10
+  fields3d evaluate runs/point_gan --only quality --surfaces runs/point_surfaces
   fields3d evaluate runs/mic --curve 20
   fields3d evaluate runs/mic --config.task.renderer.refine=4 --config.evals.at200.max_views=20
 """
@@ -53,6 +57,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                       help="of points and intervals (default: each evaluator's own)")
   parser.add_argument("--only", type=lambda text: tuple(text.split(",")), metavar="NAME,...",
                       help="evaluators to run, by section or name; none runs none (default: all)")
+  parser.add_argument("--surfaces", type=existing_dir, metavar="RUN",
+                      help="the shape autoencoder that makes surfaces of the run's clouds (default: none)")
   parser.add_argument("--curve", type=positive_int, metavar="N",
                       help="measure N views at every kept checkpoint too (default: no curve)")
 
@@ -175,13 +181,14 @@ def _measure(args: argparse.Namespace, sections: Mapping, wanted: Sequence[str])
   Raises:
     Fault: nothing was found at all.
   """
-  from fields3d.commands.rundir import open_run
+  from fields3d.commands.rundir import open_run, with_surfaces
   from fields3d.core.config import build
   from fields3d.evaluation import EVALUATORS
   from fields3d.evaluation.records import Record, provenance, record_path, write_record
   from fields3d.training.logging import environment
   evaluators = {name: build(EVALUATORS, sections[name], f"evals.{name}") for name in wanted}
   opened = open_run(args.workdir, args.step, [(path, text) for path, text in args.overrides if not path.startswith("evals.")])
+  opened = with_surfaces(opened, args.surfaces) if args.surfaces else opened
   place = {key: value for key, value in environment().items() if key != "command"}
   made, path = provenance(_command(args), place), record_path(args.workdir, opened.step)
   checkpoint, found, faults = checkpoint_digest(args.workdir, opened.step), {}, {}
@@ -246,7 +253,7 @@ def _make_empty(directory: pathlib.Path) -> None:
 
 def _command(args: argparse.Namespace) -> str:
   words = ["fields3d", "evaluate", str(args.workdir)]
-  for name in ("step", "seed", "only", "curve"):
+  for name in ("step", "seed", "only", "surfaces", "curve"):
     value = getattr(args, name)
     words += [f"--{name}", ",".join(value) if name == "only" else str(value)] if value is not None else []
   return shlex.join(words + [f"--config.{path}={text}" for path, text in args.overrides])

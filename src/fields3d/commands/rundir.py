@@ -8,7 +8,7 @@ import jax
 
 from fields3d.commands.experiment import apply_overrides, build_dataset, build_optimisers, build_task, read_run_config
 from fields3d.core.errors import MissingInput
-from fields3d.core.task import State, Task, bind
+from fields3d.core.task import State, Task, bind, lookup
 from fields3d.core.types import Dataset
 from fields3d.training.checkpoint import Checkpoints
 from fields3d.training.step import init_state
@@ -42,12 +42,40 @@ def open_run(workdir: str | pathlib.Path, step: int | None = None, overrides: Ov
   return next(open_steps(workdir, [step], overrides))
 
 
+def with_surfaces(run: Run, workdir: str | pathlib.Path) -> Run:
+  """The run with "sdf" of the surfaces that a shape autoencoder makes of its clouds.
+
+  A cloud is the run's "points" of a code with key 0. The autoencoder's own data are not looked at.
+
+  Args:
+    workdir: the autoencoder's run, as experiments/classic/point_surfaces.py trains one.
+
+  Raises:
+    MissingInput: no run or no checkpoint there. UsageFault: a run that draws no clouds, or that makes no surface of one.
+  """
+  points = lookup(run.predict, "points", "--surfaces: the run draws no clouds")
+  config = read_run_config(pathlib.Path(workdir))["config"]
+  maker = next(_opened(pathlib.Path(workdir), config, run.dataset, [None])).predict
+  encode, distance = (lookup(maker, name, f"--surfaces: {workdir}") for name in ("encode", "sdf"))
+  last = [None, None]  # a code and its surface's: one shape is asked for many times
+
+  def sdf(x, z):
+    if last[0] is not z:
+      last[:] = z, encode(points(z, jax.random.key(0)), jax.random.key(0))
+    return distance(x, last[1])
+
+  return dataclasses.replace(run, predict={**run.predict, "sdf": sdf})
+
+
 def open_steps(workdir: str | pathlib.Path, wanted: Sequence[int | None], overrides: Overrides = ()) -> Iterator[Run]:
   """Yields the run at each of several steps: the same data and task, and programs compiled once. See `open_run`."""
   workdir = pathlib.Path(workdir)
   config = read_run_config(workdir)["config"]
   config = apply_overrides(config, overrides) if overrides else config
-  dataset = build_dataset(config)
+  yield from _opened(workdir, config, build_dataset(config), wanted)
+
+
+def _opened(workdir: pathlib.Path, config: dict, dataset: Dataset, wanted: Sequence[int | None]) -> Iterator[Run]:
   task = build_task(config, dataset)
   optimisers = build_optimisers(config)
   place = jax.sharding.SingleDeviceSharding(jax.devices()[0])

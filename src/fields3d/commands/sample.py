@@ -5,12 +5,14 @@ and, where there is one, `color`. The same run, step, --num and --seed give the 
 the box is reported and not written. samples.json beside the files says which seed and step they are of.
 
 --label draws of one class, from a run that knows classes; --scan draws what fits a partial scan: the points of a PLY,
-OBJ, NPY or NPZ file, in the run's normalised frame (`predict` functions `sample_label` and `complete`).
+OBJ, NPY or NPZ file, in the run's normalised frame (`predict` functions `sample_label` and `complete`). --surfaces makes
+surfaces of the clouds that a run draws, by a shape autoencoder (experiments/classic/point_surfaces.py).
 
 examples:
   fields3d sample runs/quickstart --num 8 --seed 1 --out shapes
   fields3d sample runs/quickstart --num 2 --resolution 256 --format ply --step 2000
   fields3d sample runs/prior --num 4 --label chair --specks 0.05
+  fields3d sample runs/point_gan --surfaces runs/point_surfaces
   fields3d sample runs/completion --num 4 --scan half_a_chair.ply
 """
 
@@ -30,6 +32,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
   given = parser.add_mutually_exclusive_group()
   given.add_argument("--label", metavar="NAME", help="draw from this class of the training data")
   given.add_argument("--scan", type=pathlib.Path, metavar="FILE", help="draw what fits the points of this file")
+  parser.add_argument("--surfaces", type=existing_dir, metavar="RUN",
+                      help="the shape autoencoder that makes surfaces of the run's clouds (default: none)")
   parser.add_argument("--out", type=pathlib.Path, metavar="DIR", help="where to write (default DIR/samples)")
   parser.add_argument("--resolution", type=whole(8, 4096), metavar="R",
                       help="grid nodes per axis (default: the config's extract_resolution)")
@@ -44,15 +48,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
   import jax
 
-  from fields3d.commands.rundir import open_run
+  from fields3d.commands.rundir import open_run, with_surfaces
   from fields3d.core.task import field_of
 
   opened = open_run(args.workdir, step=args.step)
+  opened = with_surfaces(opened, args.surfaces) if args.surfaces else opened
   codes = _draw(opened, args, jax.random.key(args.seed))
   out = args.out or args.workdir / "samples"
   resolution = args.resolution or opened.config.get("extract_resolution", 128)
   facts = {"seed": args.seed, "step": opened.step, "resolution": resolution}
   facts |= {"specks": args.specks} if args.specks else {}
+  facts |= {"surfaces": str(args.surfaces)} if args.surfaces else {}
   facts |= {"label": args.label} if args.label else {"scan": str(args.scan)} if args.scan else {}
   rows = [_write_shape(field_of(opened.predict, codes[i], opened.dataset.info), out / f"{i:04d}.{args.format}",
                        {**facts, "index": i}) for i in range(args.num)]

@@ -7,21 +7,15 @@ import jax
 import jax.numpy as jnp
 from jax.scipy.ndimage import map_coordinates
 
-from fields3d.core.config import Count, From, Given
+from fields3d.core.config import Count, Given
 from fields3d.core.errors import UsageFault
 from fields3d.core.task import Task
-from fields3d.tasks.shape_vae import shape_vae
 
 
-def point_cloud(points: Count = 2048, surface: Annotated[Task | None, From({"shape_vae": shape_vae})] = None) -> Task:
+def point_cloud(points: Count = 2048) -> Task:
   """Latents are clouds (points, 3), the first of batch["surface"], in the model frame. "sample" draws a normal cloud.
 
-  predict: latents, sample, interpolate, points; with `surface` also sdf, that of the shape which it makes of a cloud.
-
-  Args:
-    surface: a shape autoencoder that is trained already, which `init_from` brings: from clouds to surfaces by regression.
-
-  Source: Nichol et al. 2022, "Point-E", section 3.4, for surfaces by a learned distance.
+  predict: latents, sample, interpolate, points.
   """
   def latents(params, extra, batch, key):
     del params, extra, key
@@ -29,11 +23,7 @@ def point_cloud(points: Count = 2048, surface: Annotated[Task | None, From({"sha
       raise UsageFault("--config.data.surface", f"the batches have not {points} points on surfaces", f"set it to {points}")
     return batch["surface"][:, :points]
 
-  def sdf(params, extra, x, z):
-    return surface.predict["sdf"](params, extra, x, surface.predict["encode"](params, extra, z, None))
-
-  predict = {"latents": latents, "points": lambda params, extra, z, key: z} | ({"sdf": sdf} if surface else {})
-  return _untrained((points, 3), predict, surface.init if surface else _nothing)
+  return _untrained((points, 3), {"latents": latents, "points": lambda params, extra, z, key: z})
 
 
 def voxel_grid(info: Annotated[Mapping[str, Any], Given()]) -> Task:
@@ -64,7 +54,7 @@ def _nothing(key):
   return {}, {}
 
 
-def _untrained(shape: tuple[int, ...], predict: Mapping[str, Callable], init: Callable = _nothing) -> Task:
-  return Task(init, {}, {
+def _untrained(shape: tuple[int, ...], predict: Mapping[str, Callable]) -> Task:
+  return Task(_nothing, {}, {
       "sample": lambda params, extra, key, num: jax.random.normal(key, (num, *shape)),
       "interpolate": lambda params, extra, za, zb, t: (1 - t) * za + t * zb, **predict})

@@ -29,7 +29,7 @@ def shape_vae(autoencoder: Annotated[ShapeAutoencoder, From(AUTOENCODERS)], info
               target: Literal["sdf", "occupancy"] = "sdf", clamp: Positive = 0.1,
               occupancy: Annotated[Occupancy, From({"occupancy": Occupancy})] = types.MappingProxyType({}),
               kl: Rate = 1e-3, latents: Literal["mean", "sample"] = "sample",
-              surface_points: Count = 1024) -> Task:
+              surface_points: Count = 1024, noise: NonNegative = 0.0) -> Task:
   """Learns to encode points on a shape's surface and to give the shape's values back at any point.
 
   Group "model": the autoencoder's parameters. Batches are {"surface" (r, n, 3), "x" (r, m, 3), "sdf" (r, m)}; other entries
@@ -41,6 +41,8 @@ def shape_vae(autoencoder: Annotated[ShapeAutoencoder, From(AUTOENCODERS)], info
     kl: weight of the divergence from N(0, 1), a number or a schedule of the step, in nats an entry.
     latents: what "latents" gives for a prior to learn: the mean of a code, or a draw from its distribution.
     surface_points: how many samples "reconstruct" takes for points on the surface.
+    noise: deviation, in the model frame's unit, of normal noise on the points in training, for points that are not exactly on
+      a surface, such as those that a generator of clouds draws.
 
   Its predict functions: "encode" gives the mean code. "reconstruct" knows only samples of distances, so it takes the
   `surface_points` of least |sdf| for points on the surface, which are off by that much. "sample" draws from N(0, 1), the
@@ -55,7 +57,7 @@ def shape_vae(autoencoder: Annotated[ShapeAutoencoder, From(AUTOENCODERS)], info
   settings = occupancy if isinstance(occupancy, Occupancy) else Occupancy(**occupancy)
   distance = {"sdf": lambda predicted, sdf: truncated_l1(predicted, sdf, clamp),
               "occupancy": lambda predicted, sdf: occupancy_cross_entropy(predicted, sdf, **dataclasses.asdict(settings))}
-  made = _ShapeVae(autoencoder, distance[target], target, as_schedule(kl), latents == "sample", surface_points)
+  made = _ShapeVae(autoencoder, distance[target], target, as_schedule(kl), latents == "sample", surface_points, noise)
   return Task(made.init, {"model": made.loss}, made.predict())
 
 
@@ -68,6 +70,7 @@ class _ShapeVae:
   kl: Schedule
   sampled: bool
   surface_points: int
+  noise: float
 
   def init(self, key):
     return {"model": self.model.init(key)}, {}
@@ -77,7 +80,10 @@ class _ShapeVae:
     if "surface" not in batch:
       raise UsageFault("--config.data.surface", "the batches have no points on surfaces", "set it, as to 1024")
     own = params["model"]
-    mean, log_variance = self.model.encode(own, batch["surface"])
+    surface = batch["surface"]
+    if self.noise:
+      surface = surface + self.noise * jax.random.normal(jax.random.fold_in(key, 1), surface.shape)
+    mean, log_variance = self.model.encode(own, surface)
     predicted = self.model.decode(own, _draw(key, mean, log_variance), batch["x"])
     fit, kl = self.distance(predicted, batch["sdf"]), kl_to_normal(mean, log_variance)
     wrong = jnp.mean((predicted < 0) != (batch["sdf"] < 0))

@@ -1,0 +1,46 @@
+"""Surfaces of a run's clouds by another run: the composed distance, what evaluate says of it, and runs that do not fit."""
+
+import jax
+import numpy as np
+import pytest
+
+from fields3d.commands.main import main
+from fields3d.commands.rundir import open_run, with_surfaces
+from fields3d.training.logging import read_json
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+  root = tmp_path_factory.mktemp("surfaces")
+  for name in ("point_surfaces", "point_gan"):
+    config = f"experiments/classic/{name}.py:runlocal"
+    assert main(["train", "--config", config, "--workdir", str(root / name), "--config.num_steps=2"]) == 0
+  return root / "point_gan", root / "point_surfaces"
+
+
+def test_a_cloud_has_the_distance_of_the_surface_that_the_other_run_makes_of_it(runs):
+  clouds, maker = open_run(runs[0]), open_run(runs[1]).predict
+  both = with_surfaces(clouds, runs[1])
+  x, z = jax.random.uniform(jax.random.key(1), (5, 3)), both.predict["sample"](jax.random.key(2), 2)
+  for code in (z[0], z[1], z[0]):
+    want = maker["sdf"](x, maker["encode"](clouds.predict["points"](code, jax.random.key(0)), jax.random.key(0)))
+    np.testing.assert_array_equal(both.predict["sdf"](x, code), want)
+  assert "sdf" not in clouds.predict
+
+
+def test_evaluate_measures_meshes_of_a_run_of_clouds_and_says_how(runs, capsys):
+  asked = ["evaluate", str(runs[0]), "--only", "quality", "--config.evals.quality.num=2", "--config.evals.quality.resolution=16",
+           "--config.evals.quality.references=2", "--config.evals.quality.crossings=False"]
+  assert main(asked) == 2
+  assert "predicts no 'sdf'" in capsys.readouterr().err
+  assert main([*asked, "--surfaces", str(runs[1])]) == 0
+  assert "watertight" in capsys.readouterr().out
+  record = read_json(runs[0] / "eval" / "2.json")
+  assert f"--surfaces {runs[1]}" in record["command"]
+
+
+def test_runs_that_do_not_fit_are_usage_faults(runs, tmp_path, capsys):
+  assert main(["sample", str(runs[0]), "--surfaces", str(runs[0]), "--out", str(tmp_path)]) == 2
+  assert f"--surfaces: {runs[0]}: the task predicts no 'encode'" in capsys.readouterr().err
+  assert main(["sample", str(runs[1]), "--surfaces", str(runs[1]), "--out", str(tmp_path)]) == 2
+  assert "the run draws no clouds" in capsys.readouterr().err
