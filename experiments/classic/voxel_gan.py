@@ -1,10 +1,11 @@
 """3D-GAN: a generator of voxel grids against a critic, chairs and tables of 32^3 voxels, on two cores.
 
-The critic rests while it is right on 80 % of a batch or more. `:voxelgan` is the improved line: WGAN-GP with norms of layers,
-five steps of the critic to one of the generator, Adam 1e-4; `:spectral` has spectral norm and a hinge in the penalty's place;
-`:r1` has 3D-GAN's own loss under R1, no norm in the critic, which is told of its batch's deviations so that it sees a collapse.
-`:furniture` is `:r1` on the pack (point_diffusion.py says where it is); `:paper` is 64^3 with the paper's widths and rates, on
-procedural chairs. Surfaces are where the linear field of the cells is 1/2.
+The critic rests while it is right on 80 % of a batch or more. `:voxelgan` is the improved line: WGAN-GP with norms of layers, two
+steps of the critic (3D-IWGAN has five) to one of the generator; `:spectral` has spectral norm and a hinge in the penalty's place;
+`:r1` has 3D-GAN's own loss under R1 and no norm in the critic. In `:voxelgan` and `:r1` the critic is told of its batch's
+deviations, so that it sees a collapse, and layers are half as wide. `:furniture` is `:r1` on the pack (point_diffusion.py says
+where it is); `:paper` is 64^3 with the paper's widths and rates, on procedural chairs. Surfaces are where the linear field of the
+cells is 1/2.
 
 Source: Wu et al. 2016, "Learning a probabilistic latent space of object shapes via 3D generative-adversarial modeling": z uniform
   in [0, 1]^200, 100 grids a step, Adam (0.5), rates 0.0025 and 1e-5, sigmoid; Smith & Meger 2017, "Improved adversarial systems
@@ -40,14 +41,16 @@ def get_config(arg=None):
       critic=dict(name="voxel_critic", width=width))
   rates = (1e-5, 2.5e-3) if paper else (2e-4, 2e-4)  # at 2.5e-3 the generator is empty in 150 steps, and stays so
   if arg == "voxelgan":
-    config.task.update(game="wgan", penalty="wgan_gp", gate=1.0, critic_steps=5)
-    config.task.critic.norm, rates = "layer", (1e-4, 1e-4)
+    config.task.update(game="wgan", penalty="wgan_gp", gate=1.0, critic_steps=2)
+    config.task.critic.norm = "layer"
   if arg == "spectral":
     config.task.update(game="hinge", gate=1.0)
     config.task.critic.norm = "spectral"
   if arg in ("r1", "furniture"):
     config.task.update(penalty="r1", penalty_weight=0.2, gate=1.0)
-    config.task.critic.update(norm="none", group=16)
+    config.task.critic.norm = "none"
+  if arg in ("voxelgan", "r1", "furniture"):
+    config.task.critic.group = 16
     config.task.generator.width = config.task.critic.width = 8
     rates = (5e-4, 2e-3)
   adam = lambda rate, **more: dict(name="adam", learning_rate=rate, b1=0.5, **more)
