@@ -259,7 +259,7 @@ def test_what_the_disk_has_no_room_for_is_refused_before_the_work(tmp_path):
 
 def test_an_entry_of_another_version_is_not_taken(tmp_path, monkeypatch):
   row, = prepare(shapes(tmp_path / "in", 1), SMALL, tmp_path / "out")
-  monkeypatch.setattr(cache, "VERSION", 2)
+  monkeypatch.setattr(cache, "VERSION", cache.VERSION + 1)
   with pytest.raises(BadData, match="another version"):
     cache.read_facts(tmp_path / "out", row.key)
   assert prepare(find_sources(tmp_path / "in"), SMALL, tmp_path / "out")[0].key != row.key

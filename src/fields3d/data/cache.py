@@ -31,7 +31,7 @@ from fields3d.geometry.meshes import sample_surface
 
 SURFACE = "surface.npy"
 POOL = 8192  # points on a surface that batches draw from
-VERSION = 1  # of everything that decides an entry's content besides its key
+VERSION = 2  # of everything that decides an entry's content besides its key
 _OPEN_FILES = 256
 
 
