@@ -1,4 +1,4 @@
-"""Every experiment trains, extracts and evaluates with `:runlocal`, and says what it is in its docstring."""
+"""Every experiment trains with `:runlocal`, those that compile for long among the slow tests, and says what it is in its docstring."""
 
 import ast
 import json
@@ -18,9 +18,12 @@ BASES = {"code_prior": "generative/deepsdf_codes.py", "latent_set_prior": "gener
          "latent_point_diffusion": "classic/dpm.py", "latent_point_gan": "classic/cloud_codes.py",
          "tri_plane_prior": "generative/tri_plane_vae.py"}
 ENCODED = ("tri_plane_prior",)  # which read the latents that the other's run keeps
+QUICK = ("armadillo_hash", "cloud_codes", "deepsdf_codes", "gaussian_codes", "mic_nerf", "quickstart", "radiance_codes", "tri_plane_vae",
+         "voxel_gan")  # one of each kind; the others compile for a third of the suite's time
 
 
-@pytest.mark.parametrize("config", CONFIGS, ids=lambda path: path.stem)
+@pytest.mark.parametrize("config", [
+    pytest.param(path, id=path.stem, marks=() if path.stem in QUICK else pytest.mark.slow) for path in CONFIGS])
 def test_every_experiment_runs_locally(config, tmp_path, capsys):
   run, more = tmp_path / "run", []
   if config.stem in BASES:

@@ -130,6 +130,7 @@ def untrained_alexnet(monkeypatch):
   monkeypatch.setattr(alexnet, "find_weights", lambda path: weights)
 
 
+@pytest.mark.slow
 def test_a_projected_discriminator_trains_its_heads_and_leaves_alexnet_alone(untrained_alexnet):
   net = projected(width=4, widest=8, head=8)
   params = net.init(jax.random.key(0), 32, 8, 15)

@@ -97,6 +97,7 @@ def test_no_label_is_minus_one_and_no_tokens_are_tokens_of_zero(name):
     np.testing.assert_allclose(out[1], none[1], rtol=1e-5, atol=1e-6)  # values near 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", having("remat"))
 def test_remat_changes_neither_values_nor_gradients(name):
   x, c, label, tokens = inputs(name)

@@ -99,6 +99,7 @@ def test_the_generator_descends_the_score_of_its_own_pictures_alone(batch):
   assert values[-1] < values[0] - 0.2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("settings", [
     dict(game="wgan", penalty="wgan_gp", alpha=False, condition="none", blur=1.5),
     dict(game="hinge", penalty="none", field=LAYERS, discriminator=SMALL["discriminator"] | dict(spectral_norm=True, group=0),

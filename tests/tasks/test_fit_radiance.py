@@ -68,6 +68,7 @@ def test_every_renderer_learns_and_renders(dataset, renderer):
   assert seen["rgb"].shape == (64, 3) and bool(jnp.all((seen["opacity"] >= 0) & (seen["opacity"] <= 1 + 1e-5)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("settings, parts", [
     (dict(background="learned"), {"background"}), (dict(refine_cameras=True, curriculum=dict(color=1.0, cameras=1.0)), {"cameras"}),
     (dict(fit_exposure=True), {"exposures"}), (dict(field=NGP | dict(appearance_dim=3)), {"appearance"}),
@@ -153,6 +154,7 @@ def test_a_state_of_the_task_is_made_of_plain_arrays(dataset):
   assert isinstance(state, State) and all(isinstance(leaf, jax.Array) for leaf in jax.tree.leaves(state))
 
 
+@pytest.mark.slow
 def test_curvature_of_a_sphere_is_the_angle_of_the_step(dataset):
   radius, half = 0.3, dataset.info["bounds"][1][0]
   distance = lambda params, x, level: jnp.sqrt(jnp.sum(x * x, -1)) - radius + 0 * params

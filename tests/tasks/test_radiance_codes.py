@@ -99,6 +99,7 @@ def test_rows_do_not_mix_and_gradients_reach_the_codes_of_the_batch_and_the_deco
   assert not np.allclose(own[1], again[1])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("density", ["distance", "logarithm"])
 def test_a_batch_of_two_shapes_costs_the_mean_of_each_alone(density):
   task = make(density=density, curriculum=dict(color=1.0, mask=0.1, code=1e-3))
@@ -114,6 +115,7 @@ def test_a_batch_of_two_shapes_costs_the_mean_of_each_alone(density):
   np.testing.assert_allclose(loss(batch), np.mean(alone), rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_a_planted_code_is_found_from_one_picture():
   task = radiance_codes(balls(), INFO, samples=24, beta=0.03, reconstruct=dict(
       candidates=6, starts=2, explore=30, steps=120, learning_rate=0.1, rays=64, penalty=0.0))

@@ -161,6 +161,7 @@ def test_deepsdf_on_eight_devices_has_the_losses_of_one(deepsdf):
   assert_alike(deepsdf)
 
 
+@pytest.mark.slow
 def test_each_device_holds_its_part_and_after_restore_too(deepsdf):
   alone, whole, cut, codes = deepsdf
   for name in ("params", "opt", "ema"):
