@@ -18,7 +18,7 @@ BASES = {"code_prior": "generative/deepsdf_codes.py", "latent_set_prior": "gener
          "latent_point_diffusion": "classic/dpm.py", "latent_point_gan": "classic/cloud_codes.py",
          "tri_plane_prior": "generative/tri_plane_vae.py"}
 ENCODED = ("tri_plane_prior",)  # which read the latents that the other's run keeps
-QUICK = ("armadillo_hash", "cloud_codes", "deepsdf_codes", "gaussian_codes", "mic_nerf", "quickstart", "radiance_codes", "tri_plane_vae",
+QUICK = ("armadillo_hash", "cloud_codes", "deepsdf_codes", "gaussian_codes", "mic_nerf", "radiance_codes", "tri_plane_vae",
          "voxel_gan")  # one of each kind; the others compile for a third of the suite's time
 
 

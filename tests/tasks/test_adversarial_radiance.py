@@ -194,6 +194,7 @@ def test_rays_that_miss_the_box_need_not_be_marched(generators, batch):
   assert float(jnp.abs(few - every).max()) > 1e-3
 
 
+@pytest.mark.slow
 def test_nothing_is_outside_the_box(batch):
   task = task_of(extent=(0.3, 0.5, 0.4))
   params, extra = task.init(jax.random.key(0))
