@@ -37,6 +37,7 @@ def test_evaluate_measures_meshes_of_a_run_of_clouds_and_says_how(runs, capsys):
   assert "watertight" in capsys.readouterr().out
   record = read_json(runs[0] / "eval" / "2.json")
   assert f"--surfaces {runs[1]}" in record["command"]
+  assert record["evaluations"]["quality"]["warnings"][-1] == f"where a surface was asked for, {runs[1]} made it of the run's clouds"
 
 
 def test_runs_that_do_not_fit_are_usage_faults(runs, tmp_path, capsys):

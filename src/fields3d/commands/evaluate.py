@@ -30,6 +30,7 @@ examples:
 """
 
 import argparse
+import dataclasses
 import hashlib
 import inspect
 import json
@@ -196,6 +197,9 @@ def _measure(args: argparse.Namespace, sections: Mapping, wanted: Sequence[str])
   for name, evaluator in evaluators.items():
     try:
       found[name] = _evaluate(opened, name, evaluator, args.seed)
+      if args.surfaces:
+        said = f"where a surface was asked for, {args.surfaces} made it of the run's clouds"
+        found[name] = dataclasses.replace(found[name], warnings=[*found[name].warnings, said])
     except Exception as error:  # Whatever it is, the others' results count; main says what it means.
       faults[name] = error
       continue
