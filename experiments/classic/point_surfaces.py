@@ -18,20 +18,19 @@ Often overridden: --config.task.noise=0.01  --config.data.surface=2048
 """
 
 from ml_collections import ConfigDict
-from point_diffusion import FURNITURE, POINTS
+from point_diffusion import shapes
 
 VARIANTS = ("runlocal", "furniture", "paper")
 
 
 def data(arg):
+  """The shapes of the families here, fewer, with distances near their surfaces and points to ask at."""
   local, paper = arg == "runlocal", arg == "paper"
-  shared = dict(near_variances=(0.005, 0.0005), near_fraction=0.85)
-  if arg == "furniture":
-    return dict(name="pack", path=FURNITURE, splits=(0.8, 0.0, 0.2), samples_per_shape=20_000, rows=8, points=768, surface=POINTS, **shared)
-  return dict(name="procedural", families=("chair",) if paper else ("chair", "table"), num_shapes=8 if local else 50_000 if paper else 1200,
-              num_val=0, num_test=2 if local else 48, samples_per_shape=1000 if local else 20_000, rows=4 if local else 64 if paper else 8,
-              points=64 if local else 2048 if paper else 768, surface=32 if local else 2048 if paper else POINTS,
-              cached=not local, **shared)
+  made = shapes(arg, rows=4 if local else 64 if paper else 8)
+  made.update(samples_per_shape=1000 if local else 20_000, near_variances=(0.005, 0.0005), points=64 if local else 2048 if paper else 768)
+  if arg != "furniture":
+    made.update(num_test=2 if local else 48, **({} if local or paper else {"num_shapes": 1200}))
+  return made
 
 
 def get_config(arg=None):
