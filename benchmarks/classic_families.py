@@ -1,0 +1,172 @@
+"""The table of the classic families in experiments/README.md: trains each for the same budget, judges it, and prints the table.
+
+A family has as many steps as one core of an AMD EPYC does in 600 s, and schedules as long. What is there already is not done again,
+so that the command goes on where it was stopped, and several may share a directory, each with families of its own. A family that
+fails costs itself alone; the command then ends with 1.
+
+  python benchmarks/classic_families.py --out runs/classic [--families dit,rgan] [--seeds 0,1,2] [--on chairs|furniture] [--meshes] [--table]
+
+--meshes adds exact EMD, surfaces, pictures and costs (cloud families get surfaces by point_surfaces.py, trained first); --table only
+prints. A figure is the mean over seeds, in brackets the lowest and the highest bound of the seeds' 95 % intervals.
+"""
+
+import argparse
+import dataclasses
+import pathlib
+import subprocess
+import sys
+import time
+
+import numpy as np
+
+from fields3d.core import strict_json
+
+CONFIGS = pathlib.Path(__file__).resolve().parents[1] / "experiments" / "classic"
+
+
+@dataclasses.dataclass(frozen=True)
+class Family:
+  """config: its file and variant. steps: its budget. schedule: the optimiser whose learning rate falls over the steps, if one does.
+
+  first: the family that its codes come from. on_furniture: the variant there, and settings that the variant lacks.
+  """
+  title: str
+  config: str
+  steps: int
+  pred: str = "points"
+  schedule: str | None = None
+  first: str | None = None
+  on_furniture: tuple[str, ...] = ("furniture",)
+
+  def arguments(self, data: str) -> list[str]:
+    """What `fields3d train` is told, but for directory and seed."""
+    variant, *more = self.on_furniture if data == "furniture" else (self.config.partition(":")[2],)
+    warmup = self.steps // 20
+    if self.schedule:
+      rate = f"--config.optim.{self.schedule}.learning_rate"
+      more += [f"{rate}.steps={self.steps - warmup}", f"{rate}.warmup={warmup}"]
+    return ["--config", str(CONFIGS / self.config.partition(":")[0]) + f":{variant}".rstrip(":"), f"--config.num_steps={self.steps}",
+            f"--config.train.keep_every={self.steps}", *more]
+
+
+CODES = {"codes": Family("", "cloud_codes.py", 750, schedule="model"),
+         "surfaces": Family("", "point_surfaces.py", 1100, schedule="model")}
+FAMILIES = {
+    "dit": Family("DiT-3D, EDM", "point_diffusion.py:dit", 4950, schedule="prior"),
+    "pvd_edm": Family("PVD's network, EDM", "point_diffusion.py:edm", 1600, schedule="prior", on_furniture=("edm_furniture",)),
+    "pvd": Family("PVD, eps", "point_diffusion.py", 1800, schedule="prior", on_furniture=()),
+    "transformer": Family("Point-E's transformer, EDM", "point_diffusion.py:transformer", 2000, schedule="prior", on_furniture=()),
+    "dpm": Family("DPM", "dpm.py", 2550, schedule="model"),
+    "latent_diffusion": Family("diffusion of DPM's codes", "latent_point_diffusion.py", 3000, schedule="prior", first="dpm"),
+    "lgan": Family("l-GAN", "latent_point_gan.py", 2750, first="codes"),
+    "rgan": Family("r-GAN", "point_gan.py", 9450),
+    "r1": Family("3D-GAN's networks and loss under R1", "voxel_gan.py:r1", 1000, pred="sdf"),
+    "voxelgan": Family("VoxelGAN", "voxel_gan.py:voxelgan", 1150, pred="sdf", on_furniture=(
+        "furniture", "--config.task.game=wgan", "--config.task.penalty=wgan_gp", "--config.task.penalty_weight=10.0",
+        "--config.task.critic_steps=2", "--config.task.critic.norm=layer")),
+    "voxel_diffusion": Family("voxel diffusion", "voxel_diffusion.py", 1700, pred="sdf", schedule="prior"),
+}
+COLUMNS = {
+    "1-NNA-CD, %": ("draws", "1-NNA-CD", 100), "MMD-CD x 1000": ("draws", "MMD-CD", 1), "COV-CD, %": ("draws", "COV-CD", 100),
+}
+
+
+def run(log: pathlib.Path, *words) -> None:
+  """One command of fields3d, its output in a log.
+
+  Raises:
+    subprocess.CalledProcessError: it did not end with 0.
+  """
+  log.parent.mkdir(parents=True, exist_ok=True)
+  print(f"{time.strftime('%H:%M:%S')} fields3d {' '.join(map(str, words))}", flush=True)
+  with log.open("a") as out:
+    subprocess.run([sys.executable, "-m", "fields3d", *map(str, words)], stdout=out, stderr=subprocess.STDOUT, check=True)
+
+
+def train(workdir: pathlib.Path, family: Family, data: str, seed: int, *more: str) -> None:
+  """Trains a family, or resumes it; nothing where its last checkpoint is there."""
+  if not (workdir / "checkpoints" / str(family.steps) / "manifest.json").is_file():
+    run(workdir.with_suffix(".log"), "train", *family.arguments(data), "--workdir", workdir, f"--config.seed={seed}", *more)
+
+
+def evaluate(workdir: pathlib.Path, family: Family, sections: str, *more: str) -> None:
+  """Measures what is not measured yet of sections, separated by commas."""
+  record = workdir / "eval" / f"{family.steps}.json"
+  known = strict_json.read(record)["evaluations"] if record.is_file() else {}
+  if not set(sections.split(",")) <= set(known):
+    run(workdir.with_suffix(".log"), "evaluate", workdir, "--only", sections, *more)
+
+
+def make(out: pathlib.Path, name: str, data: str, seed: int, meshes: bool) -> None:
+  """Trains and judges one family from one seed, what it starts from first."""
+  family, more = FAMILIES[name], ()
+  if family.first:
+    start = out / data / family.first / str(seed)
+    train(start, {**FAMILIES, **CODES}[family.first], data, seed)
+    more = (f"--config.init_from={start}",)
+  workdir = out / data / name / str(seed)
+  train(workdir, family, data, seed, *more)
+  evaluate(workdir, family, "draws", "--config.evals.draws.trivial=True")
+  if not meshes:
+    return
+  evaluate(workdir, family, "transport")
+  evaluate(workdir, family, "efficiency", f"--config.evals.efficiency.pred={family.pred}")
+  if family.pred == "points":
+    train(out / data / "surfaces", CODES["surfaces"], data, 0)
+  settings = {"quality": dict(num=100, references=64, resolution=64, crossings=False),
+              "rendered": dict(num=100, views=4, size=128, resolution=64)}
+  evaluate(workdir, family, "quality,rendered", *(("--surfaces", out / data / "surfaces") if family.pred == "points" else ()),
+           *(f"--config.evals.{section}.{key}={value}" for section, settled in settings.items() for key, value in settled.items()))
+
+
+def table(out: pathlib.Path, data: str) -> list[str]:
+  """The rows of what is there, as Markdown."""
+  lines = [f"| family | seeds | steps | {' | '.join(COLUMNS)} |", "|---" * (len(COLUMNS) + 3) + "|"]
+  controls = {}
+  for name, family in FAMILIES.items():
+    records = [strict_json.read(path)["evaluations"] for path in sorted((out / data / name).glob(f"*/eval/{family.steps}.json"))]
+    if not records:
+      continue
+    cells = []
+    for column, (section, start, factor) in COLUMNS.items():
+      found = [metric for record in records for metric in record.get(section, {}).get("metrics", ()) if metric["name"].startswith(start)]
+      cells.append(cell(found, factor))
+      controls |= {column: factor * metric["floor"] for metric in found if metric.get("floor") is not None}
+    lines.append(f"| {family.title} (`{family.config}`) | {len(records)} | {family.steps:,} | {' | '.join(cells)} |")
+  return [*lines, f"| real control | | | {' | '.join(f'{controls[c]:.3g}' if c in controls else '' for c in COLUMNS)} |"]
+
+
+def cell(found: list[dict], factor: float) -> str:
+  """A metric over seeds, and how many of them have it where it is one."""
+  if not found:
+    return ""
+  values = np.array([[metric[key] if metric[key] is not None else np.nan for key in ("value", "low", "high")] for metric in found], np.float64)
+  value, low, high = factor * np.array([values[:, 0].mean(), np.nanmin(values[:, 1]), np.nanmax(values[:, 2])])
+  return f"{value:.3g} [{low:.3g}, {high:.3g}]"
+
+
+def main() -> int:
+  parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+  parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path("runs/classic"))
+  parser.add_argument("--families", type=lambda text: text.split(","), default=list(FAMILIES))
+  parser.add_argument("--seeds", type=lambda text: [int(seed) for seed in text.split(",")], default=[0, 1, 2])
+  parser.add_argument("--on", choices=("chairs", "furniture"), default="chairs")
+  parser.add_argument("--meshes", action="store_true")
+  parser.add_argument("--table", action="store_true")
+  args = parser.parse_args()
+  if unknown := set(args.families) - set(FAMILIES):
+    parser.error(f"--families: there is no {', '.join(sorted(unknown))}; known: {', '.join(FAMILIES)}")
+  failed = []
+  for seed, name in [] if args.table else [(seed, name) for seed in args.seeds for name in args.families]:
+    if args.on == "furniture" and not FAMILIES[name].on_furniture:
+      continue
+    try:
+      make(args.out, name, args.on, seed, args.meshes)
+    except subprocess.CalledProcessError as error:
+      failed.append(f"{name}, seed {seed}: ended with {error.returncode}, see {args.out / args.on / name / f'{seed}.log'}")
+  print(*table(args.out, args.on), *failed, sep="\n")
+  return 1 if failed else 0
+
+
+if __name__ == "__main__":
+  sys.exit(main())
