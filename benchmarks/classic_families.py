@@ -4,7 +4,7 @@ A family has as many steps as one core of an AMD EPYC does in 600 s, and schedul
 so that the command goes on where it was stopped, and several may share a directory, each with families of its own. A family that
 fails costs itself alone; the command then ends with 1.
 
-  python benchmarks/classic_families.py --out runs/classic [--families dit,rgan] [--seeds 0,1,2] [--on chairs|furniture] [--meshes] [--table]
+  python benchmarks/classic_families.py [--out runs/classic] [--families dit,rgan] [--seeds 0,1,2] [--on furniture] [--meshes] [--table]
 
 --meshes adds exact EMD, surfaces, pictures and costs (cloud families get surfaces by point_surfaces.py, trained first); --table only
 prints. A figure is the mean over seeds, in brackets the lowest and the highest bound of the seeds' 95 % intervals.
@@ -38,14 +38,17 @@ class Family:
   first: str | None = None
   on_furniture: tuple[str, ...] = ("furniture",)
 
+  def named(self, data: str) -> str:
+    """Config and variant on some data."""
+    return f"{self.config.partition(':')[0]}:{self.on_furniture[0]}" if data == "furniture" else self.config
+
   def arguments(self, data: str) -> list[str]:
     """What `fields3d train` is told, but for directory and seed."""
-    variant, *more = self.on_furniture if data == "furniture" else (self.config.partition(":")[2],)
-    warmup = self.steps // 20
+    more, warmup = list(self.on_furniture[1:]) if data == "furniture" else [], self.steps // 20
     if self.schedule:
       rate = f"--config.optim.{self.schedule}.learning_rate"
       more += [f"{rate}.steps={self.steps - warmup}", f"{rate}.warmup={warmup}"]
-    return ["--config", str(CONFIGS / self.config.partition(":")[0]) + f":{variant}".rstrip(":"), f"--config.num_steps={self.steps}",
+    return ["--config", str(CONFIGS / self.named(data)), f"--config.num_steps={self.steps}",
             f"--config.train.keep_every={self.steps}", *more]
 
 
@@ -66,8 +69,23 @@ FAMILIES = {
         "--config.task.critic_steps=2", "--config.task.critic.norm=layer")),
     "voxel_diffusion": Family("voxel diffusion", "voxel_diffusion.py", 1700, pred="sdf", schedule="prior"),
 }
-COLUMNS = {
-    "1-NNA-CD, %": ("draws", "1-NNA-CD", 100), "MMD-CD x 1000": ("draws", "MMD-CD", 1), "COV-CD, %": ("draws", "COV-CD", 100),
+COLUMNS = {  # head -> (section, name of the metric, factor)
+    "1-NNA-CD, %": ("draws", "1nna_cd_percent", 1),
+    "MMD-CD x 1000": ("draws", "mmd_cd_x1000", 1),
+    "COV-CD, %": ("draws", "cov_cd_percent", 1),
+    "JSD on 28^3": ("draws", "jsd_28", 1),
+    "Frechet (sliced) x 1000": ("draws", "frechet_sliced_13x8_x1000", 1),
+    "Z_U": ("draws", "z_u_cd", 1),
+    "1-NNA-EMD, %": ("transport", "1nna_emd_percent", 1),
+    "MMD-EMD x 100": ("transport", "mmd_emd_x100", 1),
+    "weights, M": ("efficiency", "step/parameters", 1e-6),
+    "s a step": ("efficiency", "step/seconds", 1),
+    "s a draw": ("efficiency", "sample/seconds", 1),
+    "watertight, %": ("quality", "watertight/share", 100),
+    "one component, %": ("quality", "one_component/share", 100),
+    "stands, %": ("quality", "stands/share", 100),
+    "FD of pictures": ("rendered", "fd", 1),
+    "KID x 1000": ("rendered", "kid", 1000),
 }
 
 
@@ -128,21 +146,22 @@ def table(out: pathlib.Path, data: str) -> list[str]:
     if not records:
       continue
     cells = []
-    for column, (section, start, factor) in COLUMNS.items():
-      found = [metric for record in records for metric in record.get(section, {}).get("metrics", ()) if metric["name"].startswith(start)]
+    for column, (section, name_of, factor) in COLUMNS.items():
+      found = [metric for record in records for metric in record.get(section, {}).get("metrics", ())
+               if metric["name"].partition(" ")[0] == name_of]
       cells.append(cell(found, factor))
-      controls |= {column: factor * metric["floor"] for metric in found if metric.get("floor") is not None}
-    lines.append(f"| {family.title} (`{family.config}`) | {len(records)} | {family.steps:,} | {' | '.join(cells)} |")
-  return [*lines, f"| real control | | | {' | '.join(f'{controls[c]:.3g}' if c in controls else '' for c in COLUMNS)} |"]
+      real = [f"{factor * metric['floor']:.3g}" for metric in found if metric["floor"] is not None]
+      controls[column] = real[0] if real else controls.get(column, "")
+    lines.append(f"| {family.title} (`{family.named(data)}`) | {len(records)} | {family.steps:,} | {' | '.join(cells)} |")
+  return [*lines, f"| real control | | | {' | '.join(controls.values())} |"]
 
 
 def cell(found: list[dict], factor: float) -> str:
-  """A metric over seeds, and how many of them have it where it is one."""
-  if not found:
-    return ""
-  values = np.array([[metric[key] if metric[key] is not None else np.nan for key in ("value", "low", "high")] for metric in found], np.float64)
-  value, low, high = factor * np.array([values[:, 0].mean(), np.nanmin(values[:, 1]), np.nanmax(values[:, 2])])
-  return f"{value:.3g} [{low:.3g}, {high:.3g}]"
+  """A metric over the seeds that have it."""
+  column = lambda key: [factor * metric[key] for metric in found if metric[key] is not None]
+  value, low, high = column("value"), column("low"), column("high")
+  bounds = f" [{min(low):.3g}, {max(high):.3g}]" if low else ""
+  return f"{np.mean(value):.3g}{bounds}" if value else ""
 
 
 def main() -> int:

@@ -50,7 +50,7 @@ def evaluators(arg, pred):
   local, paper = arg == "runlocal", arg == "paper"
   draws = dict(name="distribution", pred=pred, split="test", protocol="pointflow", points=32 if local else 2048 if paper else POINTS, k=3,
                resolution=16 if local else 64, pictures=2 if local else 16, picture=32 if local else 128, max_train=8 if local else 400)
-  fewer = dict(draws, emd="exact", num=2 if local else 100, max_train=2 if local else 100, points=16 if local else 256, pictures=0)
+  fewer = dict(draws, emd="exact", num=4 if local else 100, max_train=4 if local else 100, points=16 if local else 256, pictures=0)
   return dict(draws=draws, transport=fewer)
 
 

@@ -290,7 +290,7 @@ def _warnings(samples: Clouds, references: Clouds, k: int) -> Sequence[str]:
                "and are near nothing; JSD, Frechet distance, diversity and memorisation leave them out")
   for name, clouds in (("samples", samples), ("references", references)):
     if share := outside_ball(clouds.points):
-      out.append(f"{100 * share:.2g}% of the points of the {name} lie outside the ball of radius 1/2: JSD counts them "
+      out.append(f"{100 * share:.3g}% of the points of the {name} lie outside the ball of radius 1/2: JSD counts them "
                  "at its rim")
   if k >= min(samples.num, len(references.rows)):
     out.append(f"precision, recall, density and coverage at k = {k} need more shapes: left out")
