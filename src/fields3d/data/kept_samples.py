@@ -13,6 +13,8 @@ from fields3d.data import cache
 from fields3d.data.engines import Processes
 from fields3d.data.pipeline import SdfSamples
 
+_WHAT = "shapes sampled"
+
 
 def kept_samples(root: pathlib.Path, wanted: Mapping[str, tuple], make: Callable[..., SdfSamples],
                  workers: int | None = None) -> cache.EntrySamples:
@@ -31,8 +33,10 @@ def kept_samples(root: pathlib.Path, wanted: Mapping[str, tuple], make: Callable
   if count > 1:
     _in_processes(root, missing, make, count)
   else:
-    for key, arguments in missing.items():
-      _keep(root, key, make, arguments)
+    with progress() as show:
+      for done, (key, arguments) in enumerate(missing.items(), 1):
+        _keep(root, key, make, arguments)
+        show(_WHAT, done, len(missing))
   return cache.EntrySamples(root, tuple(wanted))
 
 
@@ -54,7 +58,7 @@ def _in_processes(root: pathlib.Path, missing: Mapping[str, tuple], make: Callab
         waiting += 1
       finished = len(engine.wait())
       done, waiting = done + finished, waiting - finished
-      show("shapes sampled", done, len(missing))
+      show(_WHAT, done, len(missing))
 
 
 def _keep(root: pathlib.Path, key: str, make: Callable, arguments: tuple[Any, ...]) -> None:

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 import jax
 
-from fields3d.core.config import Count, From, Table
+from fields3d.core.config import Count, From, Positive, Table
 from fields3d.core.errors import UsageFault
 from fields3d.generative import DIFFUSIONS, SAMPLERS
 from fields3d.generative.diffusion import Diffusion
@@ -51,7 +51,7 @@ def dense_decoder(points: Count = 2048, widths: tuple[Count, ...] = (256, 256),
 
 
 def diffusion_decoder(diffusion: Annotated[Diffusion, From(DIFFUSIONS)], network: Annotated[DenoiserNetwork, From(DENOISERS)],
-                      sampler: Annotated[Callable, From(SAMPLERS)], points: Count = 2048) -> PointDecoder:
+                      sampler: Annotated[Callable, From(SAMPLERS)], points: Count = 2048, deviation: Positive = 1.0) -> PointDecoder:
   """A diffusion of points whose network reads the code as one token; its loss bounds the likelihood of points.
 
   Where the network handles each point on its own (`pointwise`) the points are independent draws of one distribution on
@@ -59,6 +59,7 @@ def diffusion_decoder(diffusion: Annotated[Diffusion, From(DIFFUSIONS)], network
 
   Args:
     points: drawn of a code.
+    deviation: of clouds' coordinates, in the model frame: noise of 1 is as large. (DPM's code makes it 1 in each cloud.)
 
   Source: DPM, Luo & Hu 2021, "Diffusion probabilistic models for 3D point cloud generation", sections 4.1 and 4.2.
   """
@@ -70,11 +71,11 @@ def diffusion_decoder(diffusion: Annotated[Diffusion, From(DIFFUSIONS)], network
 
   def fit(params, code, surface, key):
     net_key, noise_key = jax.random.split(key)
-    return diffusion.loss(ask(params, code, net_key), surface, noise_key)
+    return diffusion.loss(ask(params, code, net_key), surface / deviation, noise_key)
 
   def draw(params, code, key):
     denoise = lambda x, t: diffusion.denoise(ask(params, code[None]), x, t)
-    return sampler(denoise, diffusion.noise, key, (1, points, 3))[0]
+    return deviation * sampler(denoise, diffusion.noise, key, (1, points, 3))[0]
 
   return PointDecoder(init, fit, draw)
 
