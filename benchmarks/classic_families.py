@@ -1,17 +1,20 @@
 """The table of the classic families in experiments/README.md: trains each for the same budget, judges it, and prints the table.
 
-A family has as many steps as one core of an AMD EPYC does in 600 s, and schedules as long. What is there already is not done again,
-so that the command goes on where it was stopped, and several may share a directory, each with families of its own. A family that
-fails costs itself alone; the command then ends with 1.
+A family has as many steps as one core of an AMD EPYC does in 600 s, and schedules as long; l-GAN divides them between its codes
+and its adversaries, the diffusion of codes starts from DPM's whole budget. What is there already is not done again, so that the command
+goes on where it was stopped, and several may share a directory, each with families of its own: one waits for another that trains
+what both need. A family that fails costs itself alone; the command then ends with 1.
 
   python benchmarks/classic_families.py [--out runs/classic] [--families dit,rgan] [--seeds 0,1,2] [--on furniture] [--meshes] [--table]
 
 --meshes adds exact EMD, surfaces, pictures and costs (cloud families get surfaces by point_surfaces.py, trained first); --table only
-prints. A figure is the mean over seeds, in brackets the lowest and the highest bound of the seeds' 95 % intervals.
+prints. A figure is the mean over seeds, in brackets the lowest and the highest bound of the seeds' 95 % intervals. The sets that need no
+model are judged beside the first family.
 """
 
 import argparse
 import dataclasses
+import fcntl
 import pathlib
 import subprocess
 import sys
@@ -60,7 +63,7 @@ FAMILIES = {
     "pvd": Family("PVD, eps", "point_diffusion.py", 1800, schedule="prior", on_furniture=()),
     "transformer": Family("Point-E's transformer, EDM", "point_diffusion.py:transformer", 2000, schedule="prior", on_furniture=()),
     "dpm": Family("DPM", "dpm.py", 2550, schedule="model"),
-    "latent_diffusion": Family("diffusion of DPM's codes", "latent_point_diffusion.py", 3000, schedule="prior", first="dpm"),
+    "latent_diffusion": Family("DPM, then diffusion of its codes", "latent_point_diffusion.py", 3000, schedule="prior", first="dpm"),
     "lgan": Family("l-GAN", "latent_point_gan.py", 2750, first="codes"),
     "rgan": Family("r-GAN", "point_gan.py", 9450),
     "r1": Family("3D-GAN's networks and loss under R1", "voxel_gan.py:r1", 1000, pred="sdf"),
@@ -84,26 +87,37 @@ COLUMNS = {  # head -> (section, name of the metric, factor)
     "watertight, %": ("quality", "watertight/share", 100),
     "one component, %": ("quality", "one_component/share", 100),
     "stands, %": ("quality", "stands/share", 100),
-    "FD of pictures": ("rendered", "fd", 1),
-    "KID x 1000": ("rendered", "kid", 1000),
+    "FD-EffNetLite0": ("rendered", "FD-EffNetLite0", 1),
+    "of halves": ("rendered", "FD-EffNetLite0@matched", 1),
+    "KID x 1000": ("rendered", "KID-EffNetLite0", 1000),
 }
+TRIVIAL = {"one_shape": "one shape, again and again", "independent_points": "points of random shapes", "gaussian_cloud": "a Gaussian cloud"}
+
+
+class Failed(Exception):
+  """A command did not end with 0."""
 
 
 def run(log: pathlib.Path, *words) -> None:
   """One command of fields3d, its output in a log.
 
   Raises:
-    subprocess.CalledProcessError: it did not end with 0.
+    Failed: it did not end with 0.
   """
-  log.parent.mkdir(parents=True, exist_ok=True)
   print(f"{time.strftime('%H:%M:%S')} fields3d {' '.join(map(str, words))}", flush=True)
   with log.open("a") as out:
-    subprocess.run([sys.executable, "-m", "fields3d", *map(str, words)], stdout=out, stderr=subprocess.STDOUT, check=True)
+    code = subprocess.run([sys.executable, "-m", "fields3d", *map(str, words)], stdout=out, stderr=subprocess.STDOUT).returncode
+  if code:
+    raise Failed(f"fields3d {words[0]} {words[1]} ended with {code}, see {log}")
 
 
 def train(workdir: pathlib.Path, family: Family, data: str, seed: int, *more: str) -> None:
-  """Trains a family, or resumes it; nothing where its last checkpoint is there."""
-  if not (workdir / "checkpoints" / str(family.steps) / "manifest.json").is_file():
+  """Trains a family, or resumes it, or waits until another process has; nothing where its last checkpoint is there."""
+  workdir.parent.mkdir(parents=True, exist_ok=True)
+  with workdir.with_suffix(".lock").open("w") as lock:
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    if (workdir / "checkpoints" / str(family.steps) / "manifest.json").is_file():
+      return
     run(workdir.with_suffix(".log"), "train", *family.arguments(data), "--workdir", workdir, f"--config.seed={seed}", *more)
 
 
@@ -115,7 +129,7 @@ def evaluate(workdir: pathlib.Path, family: Family, sections: str, *more: str) -
     run(workdir.with_suffix(".log"), "evaluate", workdir, "--only", sections, *more)
 
 
-def make(out: pathlib.Path, name: str, data: str, seed: int, meshes: bool) -> None:
+def make(out: pathlib.Path, name: str, data: str, seed: int, meshes: bool, trivial: bool) -> None:
   """Trains and judges one family from one seed, what it starts from first."""
   family, more = FAMILIES[name], ()
   if family.first:
@@ -124,7 +138,7 @@ def make(out: pathlib.Path, name: str, data: str, seed: int, meshes: bool) -> No
     more = (f"--config.init_from={start}",)
   workdir = out / data / name / str(seed)
   train(workdir, family, data, seed, *more)
-  evaluate(workdir, family, "draws", "--config.evals.draws.trivial=True")
+  evaluate(workdir, family, "draws", f"--config.evals.draws.trivial={trivial}")
   if not meshes:
     return
   evaluate(workdir, family, "transport")
@@ -140,28 +154,27 @@ def make(out: pathlib.Path, name: str, data: str, seed: int, meshes: bool) -> No
 def table(out: pathlib.Path, data: str) -> list[str]:
   """The rows of what is there, as Markdown."""
   lines = [f"| family | seeds | steps | {' | '.join(COLUMNS)} |", "|---" * (len(COLUMNS) + 3) + "|"]
-  controls = {}
+  every = []
   for name, family in FAMILIES.items():
     records = [strict_json.read(path)["evaluations"] for path in sorted((out / data / name).glob(f"*/eval/{family.steps}.json"))]
-    if not records:
-      continue
-    cells = []
-    for column, (section, name_of, factor) in COLUMNS.items():
-      found = [metric for record in records for metric in record.get(section, {}).get("metrics", ())
-               if metric["name"].partition(" ")[0] == name_of]
-      cells.append(cell(found, factor))
-      real = [f"{factor * metric['floor']:.3g}" for metric in found if metric["floor"] is not None]
-      controls[column] = real[0] if real else controls.get(column, "")
-    lines.append(f"| {family.title} (`{family.named(data)}`) | {len(records)} | {family.steps:,} | {' | '.join(cells)} |")
-  return [*lines, f"| real control | | | {' | '.join(controls.values())} |"]
+    if records:
+      lines.append(f"| {family.title} (`{family.named(data)}`) | {len(records)} | {family.steps:,} | {' | '.join(cells(records))} |")
+      every += records
+  for name, title in TRIVIAL.items():
+    lines.append(f"| {title} | | | {' | '.join(cells(every, suffix=f'/{name}'))} |")
+  return [*lines, f"| training shapes (real control) | | | {' | '.join(cells(every, value='floor'))} |"]
 
 
-def cell(found: list[dict], factor: float) -> str:
-  """A metric over the seeds that have it."""
-  column = lambda key: [factor * metric[key] for metric in found if metric[key] is not None]
-  value, low, high = column("value"), column("low"), column("high")
-  bounds = f" [{min(low):.3g}, {max(high):.3g}]" if low else ""
-  return f"{np.mean(value):.3g}{bounds}" if value else ""
+def cells(records: list[dict], suffix: str = "", value: str = "value") -> list[str]:
+  """Each column over the records that have it."""
+  out = []
+  for section, name, factor in COLUMNS.values():
+    found = [metric for record in records for metric in record.get(section, {}).get("metrics", ())
+             if metric["name"].partition(" ")[0] == name + suffix]
+    of = lambda key, found=found, factor=factor: [factor * metric[key] for metric in found if metric[key] is not None]
+    bounds = f" [{min(of('low')):.3g}, {max(of('high')):.3g}]" if value == "value" and of("low") else ""
+    out.append(f"{np.mean(of(value)):.3g}{bounds}" if of(value) else "")
+  return out
 
 
 def main() -> int:
@@ -180,9 +193,9 @@ def main() -> int:
     if args.on == "furniture" and not FAMILIES[name].on_furniture:
       continue
     try:
-      make(args.out, name, args.on, seed, args.meshes)
-    except subprocess.CalledProcessError as error:
-      failed.append(f"{name}, seed {seed}: ended with {error.returncode}, see {args.out / args.on / name / f'{seed}.log'}")
+      make(args.out, name, args.on, seed, args.meshes, trivial=(seed, name) == (args.seeds[0], next(iter(FAMILIES))))
+    except Failed as error:
+      failed.append(f"{name}, seed {seed}: {error}")
   print(*table(args.out, args.on), *failed, sep="\n")
   return 1 if failed else 0
 

@@ -85,7 +85,8 @@ def test_sparse_equals_dense_to_the_last_bit(fn, resolution, defects):
   dense, _ = extract(field, resolution, method="dense")
   mesh, report = extract(field, resolution)
   assert_same(mesh, dense)
-  assert report.slope <= report.lipschitz
+  assert report.method == "dense" or report.slope <= report.lipschitz  # a few cells are all near the surface
+  assert report.method == "sparse" or resolution < 64
   assert not [d for d in defects(mesh) if fn is not full or d != "faces inward"]
 
 
@@ -102,6 +103,13 @@ def test_sparse_equals_dense_for_networks_with_random_weights(networks):
     mesh, report = extract(Field(fn, BOX), 48, lipschitz=bound)
     assert_same(mesh, dense)
     assert report.slope <= bound
+
+
+def test_every_node_is_evaluated_where_the_field_is_near_0_everywhere():
+  flat = lambda x: np.float32(0.01) * np.sign(torus(x))
+  mesh, report = extract(Field(flat, BOX), 40)
+  assert (report.method, report.evaluations, report.slope) == ("dense", 40**3, None)
+  assert_same(mesh, extract(Field(flat, BOX), 40, method="dense")[0])
 
 
 @pytest.mark.parametrize("factor", [3.0, 50.0])

@@ -131,11 +131,17 @@ def test_a_critic_told_of_deviations_tells_one_grid_again_and_again_from_the_sam
   np.testing.assert_allclose(net.apply(alone, grids)[0], net.apply(alone, jnp.repeat(grids[:1], 4, axis=0))[0], rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("output, low", [("sigmoid", 0), ("tanh", -1)])
-def test_voxels_lie_in_the_range_of_their_output(output, low):
-  net = build(GENERATORS, dict(name="voxel_generator", size=8, width=4, output=output))
+def test_voxels_are_shares_of_full_and_empty():
+  net = build(GENERATORS, dict(name="voxel_generator", size=8, width=4))
   made = net.apply(net.init(jax.random.key(0), 3), 50 * normal(2, 3))
-  assert low <= float(made.min()) < (low + 1) / 2 < float(made.max()) <= 1
+  assert 0 <= float(made.min()) < 0.5 < float(made.max()) <= 1
+
+
+@pytest.mark.parametrize("name, shape", [("voxel_critic", (8, 3)), ("voxel_critic", (8,)), ("point_critic", (8, 8, 8, 1)),
+                                         ("point_critic", (8,)), ("code_critic", (8, 3)), ("code_critic", (8, 8, 8, 1))])
+def test_data_of_another_kind_are_a_usage_fault(name, shape):
+  with pytest.raises(UsageFault, match=name):
+    build(CRITICS, dict(name=name)).init(jax.random.key(0), shape)
 
 
 def test_a_grid_that_is_no_power_of_two_is_a_usage_fault():

@@ -222,6 +222,13 @@ def test_what_a_voxel_unet_cannot_halve_twice_is_a_fault(shape):
     build(DENOISERS, dict(name="voxel_unet", multiples=(1, 1, 1))).init(jax.random.key(0), shape, 0)
 
 
+@pytest.mark.parametrize("name, shape, match", [("residual_mlp", (8, 3), "vectors"), ("residual_mlp", (8, 8, 8, 1), "vectors"),
+                                                ("set_transformer", (8,), "sets"), ("set_transformer", (8, 8, 8, 1), "sets")])
+def test_data_of_another_kind_are_a_fault(name, shape, match):
+  with pytest.raises(UsageFault, match=match):
+    build(DENOISERS, dict(name=name)).init(jax.random.key(0), shape, 0)
+
+
 def test_levels_a_thousandth_apart_look_different_and_a_unit_apart_unrelated():
   near, far = waves(jnp.asarray([0.4, 0.401]), 64), waves(jnp.asarray([0.4, 1.4]), 64)
   assert 0.1 < float(jnp.linalg.norm(near[0] - near[1])) < float(jnp.linalg.norm(far[0] - far[1]))

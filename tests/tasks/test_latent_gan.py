@@ -79,6 +79,7 @@ def test_one_datum_again_and_again_has_no_spread_and_covers_one():
   assert found["coverage_real"] > 0.25
   found = collapse(real[:8], real)  # the very data
   assert found["coverage"] == 1 and 0.5 < found["spread"] < 2
+  assert all(np.isnan(value) for value in collapse(real[:3], real[:3]).values()), "too few rows say nothing"
 
 
 def test_sets_are_apart_by_their_nearest_elements_whatever_their_order():

@@ -94,6 +94,9 @@ def test_a_diffusion_whose_network_says_the_code_draws_points_at_it():
   np.testing.assert_allclose(decoder.points(params, code[1], jax.random.key(0)), np.tile([4, 5, 6], (6, 1)), rtol=1e-5)
   want = np.mean((np.asarray(code)[:, None, :3] - surface) ** 2, axis=(1, 2))
   np.testing.assert_allclose(decoder.loss(params, code, surface, jax.random.key(1)), want, rtol=1e-5)
+  scaled = diffusion_decoder(diffusion(flow(), target="x0"), net, ddim(steps=3), points=6, deviation=0.5)
+  np.testing.assert_allclose(scaled.points(params, code[1], jax.random.key(0)), np.tile([2, 2.5, 3], (6, 1)), rtol=1e-5)
+  np.testing.assert_allclose(scaled.loss(params, code, surface / 2, jax.random.key(1)), want, rtol=1e-5)
 
 
 def test_the_divergence_from_a_flow_that_is_normal_is_on_average_the_exact_one():
@@ -157,3 +160,5 @@ def test_what_does_not_fit_is_one_line():
     params, extra = jax.jit(task.init)(jax.random.key(0))
     with pytest.raises(UsageFault, match=says):
       task.losses["model"](params, extra, batch, jax.random.key(0), jnp.int32(0))
+  with pytest.raises(UsageFault, match="config.data.surface"):
+    task.predict["latents"](params, extra, {}, jax.random.key(0))

@@ -144,5 +144,7 @@ def test_batches_without_surfaces_are_refused():
   params, extra = task.init(jax.random.key(0))
   batch = spheres(np.random.default_rng(0))
   del batch["surface"]
-  with pytest.raises(UsageFault, match="config.data.surface"):
-    task.losses["model"](params, extra, batch, jax.random.key(0), jnp.int32(0))
+  for ask in (lambda: task.losses["model"](params, extra, batch, jax.random.key(0), jnp.int32(0)),
+              lambda: task.predict["latents"](params, extra, batch, jax.random.key(0))):
+    with pytest.raises(UsageFault, match="config.data.surface"):
+      ask()

@@ -63,6 +63,14 @@ def test_a_group_that_says_no_update_keeps_its_parameters_and_moments():
   assert metrics["model/update"] == 1 and np.all(state.params["model"]["w"] != fresh.params["model"]["w"])
 
 
+def test_the_rate_that_is_told_is_the_one_that_is_used_where_a_group_waits():
+  task = toys.regression()
+  loss = lambda params, extra, batch, key, step: (task.losses["model"](params, extra, batch, key, step)[0], {"update": step % 3 == 2})
+  falling = sgd(lambda count: 1.0 - count / 10)
+  told = [float(run(Task(task.init, {"model": loss}), {"model": falling}, steps)[1]["model/lr"]) for steps in (3, 4, 6, 7)]
+  np.testing.assert_allclose(told, [1.0, 0.9, 0.9, 0.8], rtol=1e-6)
+
+
 @pytest.mark.parametrize("accumulate", [2, 4, 8])
 def test_accumulated_gradients_equal_the_whole_batch(accumulate):
   whole, _ = run(toys.regression(), {"model": adam(0.05)}, 20)

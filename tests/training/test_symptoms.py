@@ -28,6 +28,12 @@ def test_each_symptom_is_told_once_after_three_lines_and_again_when_it_comes_bac
   assert lines == [12, 19] and all(word in found[i][0] and len(found[i]) == 1 for i in lines)
 
 
+def test_the_first_gradients_after_many_that_are_0_have_not_exploded():
+  line = lambda value: {"model/grad_norm": value}
+  assert not any(told([line(0.0)] * 10 + [line(1e-3)] * 10))
+  assert sum(map(len, told([line(0.0)] * 10 + [line(1e-3)] * 80 + [line(1.0)] * 3))) == 1
+
+
 def test_a_line_without_the_scalar_says_nothing():
   without = {name: value for name, value in HEALTHY.items() if "spread" not in name}
   sick = HEALTHY | {"generator/spread": 0.0}

@@ -1,10 +1,11 @@
-"""Numbers: in which precision networks multiply, and norms whose gradients are finite everywhere."""
+"""Numbers: in which precision networks multiply, norms whose gradients are finite everywhere, and sorted sets of integers."""
 
 import dataclasses
 from typing import Literal
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Bool, Float
 
 Compute = Literal["float32", "tensorfloat32", "bfloat16"]
@@ -89,3 +90,13 @@ def _truncated_exp_jvp(primals, tangents):
   (x,), (dx,) = primals, tangents
   y = truncated_exp(x)
   return y, y * dx
+
+
+def distinct(values: np.ndarray) -> np.ndarray:
+  """The values of an array, each once, rising (n,): `np.unique`, which hashes since numpy 2.3, where sorting is 16 times as fast.
+
+  >>> distinct(np.array([[3, 1], [1, 2]])).tolist()
+  [1, 2, 3]
+  """
+  ordered = np.sort(values, axis=None)
+  return ordered[np.concatenate([np.ones(min(1, len(ordered)), bool), ordered[1:] != ordered[:-1]])]

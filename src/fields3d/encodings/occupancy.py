@@ -5,6 +5,7 @@ import dataclasses
 import numpy as np
 from jaxtyping import Float
 
+from fields3d.core.numerics import distinct
 from fields3d.encodings.hashgrid import layout, resolutions
 
 
@@ -42,10 +43,10 @@ def grid_report(points: Float[np.ndarray, "n 3"], *, levels: int, log2_rows: int
 def _use(u: np.ndarray, cells: int, stride: np.ndarray, dense: bool, rows: int, smooth: bool) -> LevelUse:
   low = np.clip(np.floor(u * cells + 0.5 * smooth).astype(np.int64), 0, cells - (not smooth))
   base = cells + 2
-  near = np.unique(low @ np.array([1, base, base**2]))  # one number a cell
+  near = distinct(low @ np.array([1, base, base**2]))  # one number a cell
   near = np.stack([near % base, near // base % base, near // base**2], axis=1)
   sides = np.stack(np.meshgrid(*[[0, 1]] * 3), axis=-1).reshape(-1, 3)
-  nodes = np.unique((near[:, None] + sides).reshape(-1, 3) @ np.array([1, base, base**2]))
+  nodes = distinct((near[:, None] + sides).reshape(-1, 3) @ np.array([1, base, base**2]))
   terms = [(nodes // base**axis % base).astype(np.uint32) * stride[axis] for axis in range(3)]
   row = terms[0] + terms[1] + terms[2] if dense else (terms[0] ^ terms[1] ^ terms[2]) % np.uint32(rows)
   _, inverse, count = np.unique(row, return_inverse=True, return_counts=True)

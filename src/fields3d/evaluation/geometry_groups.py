@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
+from fields3d.core.numerics import distinct
 from fields3d.core.types import Frame, Mesh, PointCloud
 from fields3d.evaluation.matches import (
   Direction,
@@ -171,7 +172,7 @@ def sharp_edges(case: Case, rng: np.random.Generator) -> list[Metric]:
 def voxel_iou(case: Case, rng: np.random.Generator) -> list[Metric]:
   """The IoU of solid voxels: 64^3 centres in the least cube about both surfaces' joint box."""
   del rng
-  corners = [mesh.vertices[np.unique(mesh.faces)] for mesh in (case.prediction, case.truth) if mesh is not None]
+  corners = [mesh.vertices[distinct(mesh.faces)] for mesh in (case.prediction, case.truth) if mesh is not None]
   x = voxels.cube_centres(np.min([c.min(0) for c in corners], 0), np.max([c.max(0) for c in corners], 0), VOXELS)
   shape = (VOXELS,) * 3
   ours, theirs = (np.asarray(f(x), bool).reshape(shape) for f in (case.prediction_inside, case.truth_inside))

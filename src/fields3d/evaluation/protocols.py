@@ -12,6 +12,7 @@ from typing import Literal
 import numpy as np
 
 from fields3d.core.errors import BadData, UsageFault, nearest
+from fields3d.core.numerics import distinct
 from fields3d.core.types import Frame, Mesh
 from fields3d.evaluation import cloud_protocols
 from fields3d.evaluation.matches import Matches, Measure, distance, half_sum, harmonic, match, measured, total
@@ -180,7 +181,7 @@ def protocol_frame(mesh: Mesh, protocol: MeshProtocol) -> Frame:
   >>> protocol_frame(box, mesh_protocol("vecset"))
   Frame(offset=(2.0, 1.0, 0.5), scale=2.0)
   """
-  corners = mesh.vertices[np.unique(mesh.faces)]
+  corners = mesh.vertices[distinct(mesh.faces)]
   low, high = corners.min(0), corners.max(0)
   extent = float(np.linalg.norm(high - low) if protocol.unit == "diagonal" else np.max(high - low))
   if not 0 < extent < np.inf:

@@ -5,6 +5,7 @@ from collections.abc import Callable
 import numpy as np
 
 from fields3d.core.errors import BadData, Diverged, require_memory
+from fields3d.core.numerics import distinct
 from fields3d.extraction.lattice import OUTSIDE, Lattice
 
 CHUNK = 4096  # points a call: enough to feed two cores with an 8x512 net, little to waste in a call's last points
@@ -70,7 +71,7 @@ class Samples:
     Raises:
       UsageFault: they do not fit into memory.
     """
-    keys = np.unique(keys)
+    keys = distinct(keys)
     keys = keys[~self.known(keys)[0]]
     nodes = self.grid.nodes(keys)
     kept = self.grid.contains(nodes)

@@ -2,8 +2,9 @@
 
 Sparse extraction evaluates the centres of ever smaller blocks and keeps those that a surface may cross, given how
 fast the field can change (`lipschitz`). A field that saturates away from the surface, as a clamped DeepSDF does, only
-keeps more blocks. Then, from every sign change found, it follows the surface from cell to cell until no sign change
-leaves the evaluated nodes. So a field that is steeper than promised costs nothing where some part of a surface
+keeps more blocks, and where nearly all are left, as of a field that is near 0 everywhere, every node is evaluated.
+Else, from every sign change found, it follows the surface from cell to cell until no sign change leaves the evaluated
+nodes. So a field that is steeper than promised costs nothing where some part of a surface
 component was seen; only a whole component can be missed, and the report tells the steepest slope seen.
 """
 
@@ -15,6 +16,7 @@ import numpy as np
 
 from fields3d.core.config import Count, Positive
 from fields3d.core.errors import UsageFault, nearest, require_memory
+from fields3d.core.numerics import distinct
 from fields3d.core.types import Field, Mesh
 from fields3d.extraction.lattice import Lattice, lattice
 from fields3d.extraction.marching_cubes import assemble, check_values, marching_cubes, tile_triangles
@@ -23,6 +25,7 @@ from fields3d.extraction.sampling import CHUNK, Samples, evaluate, vertex_colors
 METHODS = ("sparse", "dense")
 LIPSCHITZ = 1.2  # a distance has 1; trained ones overshoot a little
 
+_NEARLY_ALL = 0.75  # of the smallest blocks: picking nodes takes longer then than a cheap field's evaluation, and spares little
 _BLOCK_BYTES = 300  # a block while its centre is evaluated and judged
 
 _CUBE = np.array(list(itertools.product(range(3), repeat=3)))  # the 27 nodes of a block of 2x2x2 cells
@@ -35,7 +38,8 @@ _CELLS = (_OCTANTS[:, None] + _OCTANTS) @ np.array([9, 3, 1])  # (8, 8) the node
 class ExtractionReport:
   """What an extraction did.
 
-  shape: nodes along each axis. evaluations: nodes evaluated, each once; rounds of asking for them.
+  method: what was done; "sparse" becomes "dense" where a surface may be nearly everywhere.
+  shape: nodes along each axis. evaluations: nodes evaluated; rounds of asking for them.
   value_range: of the evaluated nodes. slope: the steepest change between neighbouring evaluated nodes, per unit
     length, and lipschitz: the one assumed (sparse only, else None). Where slope is above lipschitz, a whole component
     smaller than a few cells may be missing.
@@ -95,7 +99,10 @@ def _dense(field: Field, grid: Lattice, chunk: int) -> tuple[Mesh, ExtractionRep
 
 def _sparse(field: Field, grid: Lattice, lipschitz: float, tile: int, chunk: int) -> tuple[Mesh, ExtractionReport]:
   samples = Samples(field.fn, grid, chunk)
-  _resolve(samples, _refine(samples, lipschitz), lipschitz)
+  blocks = _refine(samples, lipschitz)
+  if len(blocks) > _NEARLY_ALL * np.prod(-(-(np.array(grid.shape) - 1) // 2)):
+    return _dense(field, grid, chunk)
+  _resolve(samples, blocks, lipschitz)
   slope = _follow(samples)
   check_values(samples.values, "field")
   mesh = assemble(grid, _triangles(samples, tile), samples.at)
@@ -135,7 +142,7 @@ def _resolve(samples: Samples, blocks: np.ndarray, lipschitz: float) -> None:
   for piece in pieces:
     samples.add(_block_keys(samples.grid, piece)[:, _FIRST])
   for want in (_unknown_nodes, _mixed_nodes):
-    keys = [np.unique(_block_keys(samples.grid, piece)[want(samples, piece, lipschitz)]) for piece in pieces]
+    keys = [distinct(_block_keys(samples.grid, piece)[want(samples, piece, lipschitz)]) for piece in pieces]
     samples.add(np.concatenate(keys))
 
 

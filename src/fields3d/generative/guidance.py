@@ -1,22 +1,18 @@
-"""Classifier-free guidance: a conditional estimate pushed away from the unconditional one."""
+"""Classifier-free guidance: a conditional answer pushed away from the unconditional one."""
 
 from collections.abc import Callable
 
-import jax
 
-Denoise = Callable[[jax.Array, jax.Array], jax.Array]
-
-
-def guided(conditional: Denoise, unconditional: Denoise, scale: float) -> Denoise:
-  """x_0 = unconditional + scale (conditional - unconditional), at any noise level.
+def guided(conditional: Callable, unconditional: Callable, scale: float) -> Callable:
+  """(x, c, ...) -> unconditional + scale (conditional - unconditional), at any noise level.
 
   Scale 1 is the conditional and 0 the unconditional alone, at the cost of one; else both are asked. Above 1 it is no
-  density's denoiser: samples keep to the condition at the cost of their variety. Guiding eps, v or x_0 is the same
-  thing, as each is affine in the others at one x and t.
+  density's denoiser: samples keep to the condition at the cost of their variety. Answers that mean eps, v or x_0 are
+  guided alike, as each is affine in the others at one x and t; what bounds x_0 comes after.
 
   Source: Ho & Salimans 2022, equation 6, with scale = 1 + w.
 
-  >>> guided(lambda x, t: x + 1, lambda x, t: x, 3.0)(0.0, None)
+  >>> guided(lambda x, c: x + 1, lambda x, c: x, 3.0)(0.0, None)
   3.0
   """
   if scale == 1:
@@ -24,7 +20,7 @@ def guided(conditional: Denoise, unconditional: Denoise, scale: float) -> Denois
   if scale == 0:
     return unconditional
 
-  def denoise(x, t):
-    free = unconditional(x, t)
-    return free + scale * (conditional(x, t) - free)
-  return denoise
+  def answer(x, c, *previous):
+    free = unconditional(x, c, *previous)
+    return free + scale * (conditional(x, c, *previous) - free)
+  return answer

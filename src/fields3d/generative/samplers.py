@@ -74,7 +74,7 @@ def heun(steps: Count = 18, sigma_min: Positive = 0.002, sigma_max: Positive = 8
          churn_noise: Positive = 1.003) -> Sampler:
   """EDM's sampler: Heun's method in r = sigma / alpha, of order 2, with fresh noise before a step where asked.
 
-  2 steps - 1 evaluations: the last step, to r = 0, is Euler's. The grid is the sampler's own, for any schedule, and
+  2 steps - 1 evaluations: the last step, to r = 0, is Euler's, without churn. The grid is the sampler's own, for any schedule, and
   begins no higher than the schedule's own first level.
 
   Args:

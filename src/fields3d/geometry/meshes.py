@@ -9,6 +9,7 @@ from typing import Any, Literal
 import numpy as np
 
 from fields3d.core.errors import BadData
+from fields3d.core.numerics import distinct
 from fields3d.core.types import Frame, Mesh, PointCloud
 from fields3d.geometry import topology
 from fields3d.geometry.self_intersection import crossing_faces
@@ -146,7 +147,7 @@ def inspect_mesh(mesh: Mesh, crossings: bool = False) -> MeshReport:
   watertight = bool(len(faces)) and bool((shared.count == 2).all())
   oriented = bool((shared.balance[shared.count == 2] == 0).all())
   num_components, _ = topology.face_components(shared)
-  euler = len(np.unique(faces)) - len(shared.count) + len(faces)
+  euler = len(distinct(faces)) - len(shared.count) + len(faces)
   closed = watertight and oriented
   corners = mesh.vertices[used] if used.any() else np.zeros((1, 3))
   return MeshReport(
@@ -215,7 +216,7 @@ def normalise(mesh: Mesh, to: Literal["unit_sphere", "unit_box"] = "unit_sphere"
   Raises:
     BadData: the extent of the faces' vertices is zero or not finite.
   """
-  used = mesh.vertices[np.unique(mesh.faces)]
+  used = mesh.vertices[distinct(mesh.faces)]
   if len(used) == 0:
     raise BadData("mesh", "has no faces", "give a mesh with faces")
   with np.errstate(over="ignore", invalid="ignore"):

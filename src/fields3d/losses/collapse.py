@@ -35,6 +35,7 @@ def collapse(fake: Float[Array, "k ..."], real: Float[Array, "b ..."]) -> dict[s
   Returns:
     "spread": the mean distance of pairs over that of real pairs; 1 is as varied, 0 is one datum.
     "coverage": of the real data of the first half, the share that is some datum's nearest; "coverage_real": of real data.
+    NaN below 4 rows, which have no pairs.
 
   >>> same = jnp.ones((4, 2))
   >>> found = collapse(same, jnp.arange(16.0).reshape(8, 2))
@@ -42,8 +43,10 @@ def collapse(fake: Float[Array, "k ..."], real: Float[Array, "b ..."]) -> dict[s
   (0.0, 0.25)
   """
   half = len(real) // 2
+  if half < 2:
+    return dict.fromkeys(("spread", "coverage", "coverage_real"), jnp.float32(jnp.nan))
   first, second, fake = real[:half], real[half:2 * half], fake[:half]
-  pairs = max(1, half * (half - 1))
+  pairs = half * (half - 1)
   spread = lambda x: jnp.sum(apart(x, x)) / pairs
   share = lambda x: jnp.mean(jnp.bincount(jnp.argmin(apart(x, first), axis=1), length=half) > 0)
   return {"spread": spread(fake) / jnp.maximum(spread(second), 1e-12), "coverage": share(fake), "coverage_real": share(second)}

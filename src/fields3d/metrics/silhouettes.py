@@ -29,6 +29,7 @@ import numpy as np
 import scipy.ndimage
 
 from fields3d.core.errors import BadData
+from fields3d.core.numerics import distinct
 from fields3d.core.types import Mesh
 
 SIZE, FIELDS, ORDER, DESCRIPTORS = 256, 10, 10, 10
@@ -54,7 +55,7 @@ def light_field(mesh: Mesh, size: int = SIZE, fields: int = FIELDS) -> LightFiel
   Raises:
     BadData: the mesh has no extent.
   """
-  vertices = mesh.vertices[np.unique(mesh.faces)]
+  vertices = mesh.vertices[distinct(mesh.faces)]
   centre = (vertices.min(0) + vertices.max(0)) / 2
   radius = float(np.linalg.norm(vertices - centre, axis=1).max())
   if not 0 < radius < np.inf:

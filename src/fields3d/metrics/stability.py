@@ -9,6 +9,7 @@ import numpy as np
 from scipy.spatial import ConvexHull
 
 from fields3d.core.errors import BadData
+from fields3d.core.numerics import distinct
 from fields3d.core.types import Mesh
 from fields3d.geometry.meshes import face_areas, signed_volume
 
@@ -55,7 +56,7 @@ def stability(mesh: Mesh, closed: bool, up: int = 1, tolerance: float = TOLERANC
     raise BadData("mesh", "has no faces", "give a mesh with faces")
   solid = closed and signed_volume(mesh) != 0
   centre = solid_centre(mesh) if solid else shell_centre(mesh)
-  used = mesh.vertices[np.unique(mesh.faces)]
+  used = mesh.vertices[distinct(mesh.faces)]
   low, height = used[:, up].min(), np.ptp(used[:, up])
   ground = ground_axes(up)
   polygon = support_polygon(used[used[:, up] <= low + tolerance * height][:, ground])

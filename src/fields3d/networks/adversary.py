@@ -3,6 +3,8 @@
 import dataclasses
 from collections.abc import Callable
 
+from fields3d.core.errors import UsageFault
+
 
 @dataclasses.dataclass(frozen=True)
 class Generator:
@@ -13,6 +15,16 @@ class Generator:
   init: Callable
   apply: Callable
   shape: tuple[int, ...]
+
+
+def check_rank(name: str, shape: tuple[int, ...], rank: int, of: str) -> None:
+  """Data of a critic must have its rank.
+
+  Raises:
+    UsageFault: they have another.
+  """
+  if len(shape) != rank:
+    raise UsageFault("--config.task.critic", f"{name} takes {of}, not {shape}", "use another critic")
 
 
 @dataclasses.dataclass(frozen=True)

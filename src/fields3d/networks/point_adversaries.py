@@ -9,7 +9,7 @@ import numpy as np
 
 from fields3d.core.config import Count
 from fields3d.core.numerics import Policy
-from fields3d.networks.adversary import Critic, Generator
+from fields3d.networks.adversary import Critic, Generator, check_rank
 from fields3d.networks.mlp import linear
 
 
@@ -70,6 +70,9 @@ def code_generator(dim: Count = 128, widths: tuple[Count, ...] = (128,)) -> Gene
 def point_critic(widths: tuple[Count, ...] = (64, 128, 256, 256, 512), dense: tuple[Count, ...] = (128, 64)) -> Critic:
   """The same layers for each point, the maximum over points, dense layers; leaky rectifiers, no norm.
 
+  Raises:
+    UsageFault: data that are no clouds.
+
   Source: r-GAN, Achlioptas et al. 2018, section 4.2.
 
   >>> net = point_critic(widths=(4, 8), dense=(4,))
@@ -77,6 +80,7 @@ def point_critic(widths: tuple[Count, ...] = (64, 128, 256, 256, 512), dense: tu
   (2,)
   """
   def init(key, shape):
+    check_rank("point_critic", shape, 2, "clouds of points")
     point_key, dense_key = jax.random.split(key)
     return {"points": init_layers(point_key, (shape[-1], *widths)), "dense": init_layers(dense_key, (widths[-1], *dense, 1))}
 
@@ -90,11 +94,17 @@ def point_critic(widths: tuple[Count, ...] = (64, 128, 256, 256, 512), dense: tu
 def code_critic(widths: tuple[Count, ...] = (256, 512)) -> Critic:
   """Dense layers on a code (d,), with leaky rectifiers, to a score.
 
+  Raises:
+    UsageFault: data that are no codes.
+
   Source: l-GAN, Achlioptas et al. 2018, section 4.2; the slope of 0.2 is r-GAN's.
 
   >>> net = code_critic(widths=(4,))
   >>> net.apply(net.init(jax.random.key(0), (3,)), jnp.ones((2, 3))).shape
   (2,)
   """
-  return Critic(init=lambda key, shape: init_layers(key, (*shape, *widths, 1)),
-                apply=lambda params, x: layers(params, x, 0.2)[:, 0])
+  def init(key, shape):
+    check_rank("code_critic", shape, 1, "codes")
+    return init_layers(key, (*shape, *widths, 1))
+
+  return Critic(init, apply=lambda params, x: layers(params, x, 0.2)[:, 0])

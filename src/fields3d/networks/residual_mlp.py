@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 
 from fields3d.core.config import Count
+from fields3d.core.errors import UsageFault
 from fields3d.core.numerics import Compute, Policy
 from fields3d.networks.attention import attention, check_heads, dense, init_attention, layer_norm
 from fields3d.networks.denoiser import DenoiserNetwork, adapted, init_inputs, init_zero, read_inputs
@@ -21,7 +22,7 @@ def residual_mlp(width: Count = 512, depth: Count = 6, heads: Count = 8, dropout
     remat: blocks are computed again in the backward pass instead of remembered; the same values.
 
   Raises:
-    UsageFault: `heads` does not divide `width`.
+    UsageFault: `heads` does not divide `width`; data that are no vectors.
 
   Source: adaptive normalisation and gates that start at 0: DiT (Peebles & Xie 2023), section 3.2.
 
@@ -40,6 +41,8 @@ def residual_mlp(width: Count = 512, depth: Count = 6, heads: Count = 8, dropout
     return {**block, "cross": init_attention(keys[2], width), "gate": init_zero(width, width)} if crossed else block
 
   def init(key, shape, num_classes, token_dim=0, self_condition=False):
+    if len(shape) != 1:
+      raise UsageFault("--config.task.prior.network", f"residual_mlp takes vectors, not {shape}", "use another network")
     input_key, block_key = jax.random.split(key)
     blocks = jax.vmap(lambda key: init_block(key, token_dim > 0))(jax.random.split(block_key, depth))
     return {"inputs": init_inputs(input_key, width, shape[0], num_classes, token_dim, self_condition),

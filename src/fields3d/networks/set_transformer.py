@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from fields3d.core.config import Count
+from fields3d.core.errors import UsageFault
 from fields3d.core.numerics import Compute, Policy
 from fields3d.networks.attention import attention, check_heads, dense, init_attention
 from fields3d.networks.denoiser import DenoiserNetwork, adapted, init_inputs, init_zero, read_inputs
@@ -25,7 +26,7 @@ def set_transformer(width: Count = 256, depth: Count = 6, heads: Count = 8, expa
     remat: blocks are computed again in the backward pass instead of remembered; the same values.
 
   Raises:
-    UsageFault: `heads` does not divide `width`.
+    UsageFault: `heads` does not divide `width`; data that are no sets of vectors.
 
   Source: 3DShape2VecSet (Zhang et al. 2023), section 5; gates that start at 0: DiT (Peebles & Xie 2023), section 3.2.
 
@@ -42,7 +43,7 @@ def adaptive_transformer(width: int, depth: int, heads: int, expansion: int, dro
   """`set_transformer`, with what `positions` says of m vectors, (m, width), added to what is read of them.
 
   Raises:
-    UsageFault: `heads` does not divide `width`.
+    UsageFault: as of `set_transformer`.
   """
   check_heads(width, heads, "--config.task.prior.network")
   policy = Policy(compute)
@@ -54,6 +55,8 @@ def adaptive_transformer(width: int, depth: int, heads: int, expansion: int, dro
     return {**block, "cross": init_attention(keys[3], width)} if crossed else block
 
   def init(key, shape, num_classes, token_dim=0, self_condition=False):
+    if len(shape) != 2:
+      raise UsageFault("--config.task.prior.network", f"it takes sets of vectors, not {shape}", "use another network")
     input_key, block_key = jax.random.split(key)
     blocks = jax.vmap(lambda key: init_block(key, token_dim > 0))(jax.random.split(block_key, depth))
     return {"inputs": init_inputs(input_key, width, shape[-1], num_classes, token_dim, self_condition),

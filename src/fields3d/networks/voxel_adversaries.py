@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from fields3d.core.config import Count, Index
 from fields3d.core.errors import UsageFault
 from fields3d.core.numerics import Policy
-from fields3d.networks.adversary import Critic, Generator
+from fields3d.networks.adversary import Critic, Generator, check_rank
 from fields3d.networks.discriminator import group_deviation, largest_group, spectral_scale
 from fields3d.networks.mlp import init_linear, linear
 from fields3d.networks.volumes import Norm, doubled, halved, init_kernel, init_scales, normalised
@@ -21,8 +21,7 @@ def _sizes(size: int, where: str) -> list[int]:
   return [4 << i for i in range((size // 4).bit_length() - 1)]
 
 
-def voxel_generator(size: Count = 64, width: Count = 64, norm: Norm = "batch",
-                    output: Literal["sigmoid", "tanh"] = "sigmoid") -> Generator:
+def voxel_generator(size: Count = 64, width: Count = 64, norm: Norm = "batch") -> Generator:
   """A code as 4^3 voxels, doubled up to size^3 x 1; a norm and a rectifier before each doubling.
 
   With norm "batch" a grid depends on the codes it is made with, in training and afterwards alike.
@@ -56,7 +55,7 @@ def voxel_generator(size: Count = 64, width: Count = 64, norm: Norm = "batch",
     for n in sizes:
       h = jax.nn.relu(normalised(params[f"norm_{n}"], h, norm))
       h = doubled(h, params[f"to_{2 * n}"]["w"]) + params[f"to_{2 * n}"]["b"].reshape(1, 1, 1, 1, -1)
-    return jax.nn.sigmoid(h) if output == "sigmoid" else jnp.tanh(h)
+    return jax.nn.sigmoid(h)
 
   return Generator(init, apply, (size, size, size, 1))
 
@@ -73,7 +72,7 @@ def voxel_critic(width: Count = 64, norm: Literal["batch", "layer", "spectral", 
       collapse can be seen; the largest divisor of the batch up to it. 0, as in the paper, measures none.
 
   Raises:
-    UsageFault: a grid that is no power of two from 8 on.
+    UsageFault: data that are no grids, or a grid that is no power of two from 8 on.
 
   Source: Wu et al. 2016, appendix A; Gulrajani et al. 2017, section 4, on norms; Miyato et al. 2018, equation 8;
     Karras et al. 2018, section 3, on deviations.
@@ -86,6 +85,7 @@ def voxel_critic(width: Count = 64, norm: Literal["batch", "layer", "spectral", 
     return params["w"] / spectral_scale(params["w"]) if norm == "spectral" else params["w"]
 
   def init(key, shape):
+    check_rank("voxel_critic", shape, 4, "grids of voxels")
     sizes = _sizes(shape[0], "voxel_critic")
     wide = lambda n: width * (shape[0] // (2 * n)) if n < shape[0] else shape[-1]
     score, *keys = jax.random.split(key, len(sizes) + 1)

@@ -42,6 +42,7 @@ from fields3d.rendering.patches import (
 )
 from fields3d.rendering.quadrature import absorption, mean_depth
 from fields3d.rendering.samplers import box_interval, sphere_interval
+from fields3d.tasks.codes import between
 
 _SDF = 0.01 / math.log(100.0)  # of a factor e in density
 _WATCHED = 16  # pictures of a batch, real and made, whose variety is compared
@@ -114,7 +115,7 @@ def adversarial_radiance(
                       game, penalty, penalty_weight, penalty_every, penalty_rows,
                       consistency_weight, consistency_shift, density_weight, density_every, density_step, density_points,
                       as_schedule(blur), alpha, condition == "pose", level)
-  predict = {"sample": made.sample, "interpolate": made.interpolate, "image": made.image, "render_code": made.render_code,
+  predict = {"sample": made.sample, "interpolate": between, "image": made.image, "render_code": made.render_code,
              "density": made.density, "sdf": made.sdf, "color": made.color}
   return Task(made.init, {"discriminator": made.discriminator_loss, "generator": made.generator_loss}, predict)
 
@@ -297,10 +298,6 @@ class _Adversarial:
   def sample(self, params, extra, key, num):
     del extra
     return mapping(params["generator"]["mapping"], jax.random.normal(key, (num, self.code_dim)))
-
-  def interpolate(self, params, extra, za, zb, t):
-    del params, extra
-    return (1 - t) * za + t * zb
 
   def image(self, params, extra, z, pose):
     del extra

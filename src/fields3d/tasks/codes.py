@@ -1,4 +1,4 @@
-"""Latent codes of an auto-decoder: bounded look-up, fitting to an unseen shape, new ones from the fitted Gaussian."""
+"""Latent codes: bounded look-up, fitting to an unseen shape, new ones from a Gaussian, ways between two, draws of an encoder's."""
 
 import dataclasses
 from collections.abc import Callable
@@ -42,6 +42,27 @@ def within(codes: Float[Array, "*b d"], bound: float | None) -> Float[Array, "*b
   length = norm(codes)
   scale = jnp.where(length > bound, bound / (length + 1e-7), 1.0)
   return codes * scale[..., None]
+
+
+def between(params, extra, za: Float[Array, "*s"], zb: Float[Array, "*s"], t: float) -> Float[Array, "*s"]:
+  """The predict function "interpolate" of codes of which the straight way from one to another has sense.
+
+  >>> between(None, None, jnp.zeros(2), jnp.ones(2), 0.25).tolist()
+  [0.25, 0.25]
+  """
+  del params, extra
+  return (1 - t) * za + t * zb
+
+
+def drawn(key: jax.Array, mean: Float[Array, "*s"], log_variance: Float[Array, "*s"] | None) -> Float[Array, "*s"]:
+  """A draw of each code's normal distribution; the mean where it has none (None).
+
+  >>> drawn(None, jnp.ones(2), None).tolist()
+  [1.0, 1.0]
+  """
+  if log_variance is None:
+    return mean
+  return mean + jnp.exp(0.5 * log_variance) * jax.random.normal(key, mean.shape, mean.dtype)
 
 
 def fit_code(loss: Callable, x: Float[Array, "n 3"], sdf: Float[Array, " n"], code_dim: int, settings: Reconstruction,

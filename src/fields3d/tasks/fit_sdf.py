@@ -17,7 +17,7 @@ from fields3d.fields.field import NeuralField
 from fields3d.losses.blocks import mean_over_blocks, split_points
 from fields3d.losses.regularizers import code_norm, eikonal, overshoot
 from fields3d.losses.surface import clamped_l1, color_l1, normal_alignment, relative_l1, value_and_gradient
-from fields3d.tasks.codes import Reconstruction, fit_code, sample_gaussian, shrunk_gaussian, within
+from fields3d.tasks.codes import Reconstruction, between, fit_code, sample_gaussian, shrunk_gaussian, within
 
 TERMS = ("distance", "color", "eikonal", "normal", "code")
 CURRICULUM = types.MappingProxyType({"distance": 1.0, "code": 1e-4})
@@ -173,7 +173,7 @@ class _FitSdf:
     if self.field.channels == 4:
       fns["color"] = self._color
     if self.field.code_dim:
-      fns |= {"reconstruct": self._reconstruct, "interpolate": self._interpolate, "sample": self._sample,
+      fns |= {"reconstruct": self._reconstruct, "interpolate": between, "sample": self._sample,
               "latents": self._latents}
     return fns
 
@@ -196,10 +196,6 @@ class _FitSdf:
   def _reconstruct(self, params, extra, x, sdf, key):
     loss = lambda z, x, sdf: self.distance(self._sdf(params, extra, x, z), sdf)
     return fit_code(loss, x, sdf, self.field.code_dim, self.reconstruction, key)
-
-  def _interpolate(self, params, extra, za, zb, t):
-    del params, extra
-    return (1 - t) * za + t * zb
 
   def _sample(self, params, extra, key, num):
     del extra

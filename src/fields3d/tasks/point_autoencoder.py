@@ -18,6 +18,7 @@ from fields3d.generative.flows import Flow
 from fields3d.losses.latent import kl_to_normal
 from fields3d.networks.mlp import linear
 from fields3d.networks.point_adversaries import init_layers, layers
+from fields3d.tasks.codes import between, drawn
 from fields3d.tasks.point_decoders import POINT_DECODERS, PointDecoder
 
 
@@ -72,8 +73,11 @@ class _PointAutoencoder:
       own["flow"] = self.flow.init(flow_key, self.code_dim)
     return {"model": own}, {}
 
-  def _code(self, own, surface):
-    """Mean and log variance of the codes of clouds (r, n, 3); the log variance is None where there is no distribution."""
+  def _code(self, own, batch):
+    """Mean and log variance of the codes of clouds, batch["surface"] (r, n, 3); no log variance without a distribution."""
+    if "surface" not in batch:
+      raise UsageFault("--config.data.surface", "the batches have no points on surfaces", "set it, as to 2048")
+    surface = batch["surface"]
     h = jnp.max(layers(own["encoder"], surface), axis=1)
     if self.kl is None:
       return h, None
@@ -82,11 +86,9 @@ class _PointAutoencoder:
 
   def loss(self, params, extra, batch, key, step):
     del extra
-    if "surface" not in batch:
-      raise UsageFault("--config.data.surface", "the batches have no points on surfaces", "set it, as to 2048")
     own, (code_key, decoder_key) = params["model"], jax.random.split(key)
-    mean, log_variance = self._code(own, batch["surface"])
-    z = _draw(code_key, mean, log_variance)
+    mean, log_variance = self._code(own, batch)
+    z = drawn(code_key, mean, log_variance)
     fit = jnp.mean(self.decoder.loss(own["decoder"], z, batch["surface"], decoder_key))
     if self.kl is None:
       return fit, {"fit": fit}
@@ -99,21 +101,17 @@ class _PointAutoencoder:
     return -jnp.mean(self.flow.log_prob(own["flow"], z)) / self.code_dim - entropy
 
   def predict(self) -> dict[str, Callable]:
-    return {"latents": self._latents, "encode": self._encode, "interpolate": self._interpolate, "sample": self._sample,
+    return {"latents": self._latents, "encode": self._encode, "interpolate": between, "sample": self._sample,
             "points": self._points}
 
   def _latents(self, params, extra, batch, key):
     del extra
-    mean, log_variance = self._code(params["model"], batch["surface"])
-    return _draw(key, mean, log_variance) if self.sampled else mean
+    mean, log_variance = self._code(params["model"], batch)
+    return drawn(key, mean, log_variance) if self.sampled else mean
 
   def _encode(self, params, extra, points, key):
     del extra, key
-    return self._code(params["model"], points[None])[0][0]
-
-  def _interpolate(self, params, extra, za, zb, t):
-    del params, extra
-    return (1 - t) * za + t * zb
+    return self._code(params["model"], {"surface": points[None]})[0][0]
 
   def _sample(self, params, extra, key, num):
     del extra
@@ -124,10 +122,3 @@ class _PointAutoencoder:
   def _points(self, params, extra, z, key):
     del extra
     return self.decoder.points(params["model"]["decoder"], z, key)
-
-
-def _draw(key, mean, log_variance):
-  """One draw of each code, or the code itself where it has no distribution."""
-  if log_variance is None:
-    return mean
-  return mean + jnp.exp(0.5 * log_variance) * jax.random.normal(key, mean.shape, mean.dtype)

@@ -60,10 +60,10 @@ def diffusion_prior(diffusion: Annotated[Diffusion, From(DIFFUSIONS)], network: 
     return jnp.mean(diffusion.loss(ask(params, label, tokens, net_key), z, noise_key))
 
   def sample(params, key, shape, label, tokens):
-    denoise = lambda x, t: diffusion.denoise(ask(params, label, tokens), x, t)
+    net = ask(params, label, tokens)
     if guidance != 1.0 and not (label is None and tokens is None):
-      denoise = guided(denoise, lambda x, t: diffusion.denoise(ask(params, None, None), x, t), guidance)
-    return sampler(denoise, diffusion.noise, key, shape)
+      net = guided(net, ask(params, None, None), guidance)
+    return sampler(lambda x, t: diffusion.denoise(net, x, t), diffusion.noise, key, shape)
 
   return Prior(init, loss, sample, sets=True, tokens=True)
 

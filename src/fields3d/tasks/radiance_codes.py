@@ -23,7 +23,7 @@ from fields3d.losses.regularizers import eikonal
 from fields3d.losses.surface import value_and_gradient
 from fields3d.rendering.quadrature import absorption, composite, mean_depth
 from fields3d.rendering.samplers import distances, sphere_interval, stratified
-from fields3d.tasks.codes import sample_gaussian, shrunk_gaussian
+from fields3d.tasks.codes import between, sample_gaussian, shrunk_gaussian
 from fields3d.tasks.image_codes import ImageFit, Prior, fit_image_code
 
 TERMS = ("color", "mask", "code", "eikonal")
@@ -157,7 +157,7 @@ class _RadianceCodes:
 
   def predict(self) -> dict[str, Callable]:
     fns = {"code": self._code, "render_code": self._render_code, "image": self._image, "density": self._density,
-           "color": self._color, "image_code": self._image_code, "interpolate": self._interpolate, "sample": self._sample,
+           "color": self._color, "image_code": self._image_code, "interpolate": between, "sample": self._sample,
            "latents": self._latents}
     return {**fns, "sdf": self._sdf} if self.is_distance else fns
 
@@ -200,10 +200,6 @@ class _RadianceCodes:
 
     return fit_image_code(render, Prior(*shrunk_factor(own["codes"])), own["codes"], rays, rgb, alpha, self.reconstruction,
                           key)
-
-  def _interpolate(self, params, extra, za, zb, t):
-    del params, extra
-    return (1 - t) * za + t * zb
 
   def _sample(self, params, extra, key, num):
     del extra

@@ -10,6 +10,7 @@ from jax.scipy.ndimage import map_coordinates
 from fields3d.core.config import Count, Given
 from fields3d.core.errors import UsageFault
 from fields3d.core.task import Task
+from fields3d.tasks.codes import between
 
 
 def point_cloud(points: Count = 2048) -> Task:
@@ -57,4 +58,4 @@ def _nothing(key):
 def _untrained(shape: tuple[int, ...], predict: Mapping[str, Callable]) -> Task:
   return Task(_nothing, {}, {
       "sample": lambda params, extra, key, num: jax.random.normal(key, (num, *shape)),
-      "interpolate": lambda params, extra, za, zb, t: (1 - t) * za + t * zb, **predict})
+      "interpolate": between, **predict})

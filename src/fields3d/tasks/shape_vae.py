@@ -15,6 +15,7 @@ from fields3d.core.task import Task
 from fields3d.fields import AUTOENCODERS
 from fields3d.fields.autoencoder import ShapeAutoencoder
 from fields3d.losses.latent import kl_to_normal, occupancy_cross_entropy, truncated_l1
+from fields3d.tasks.codes import between, drawn
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,21 +78,18 @@ class _ShapeVae:
 
   def loss(self, params, extra, batch, key, step):
     del extra
-    if "surface" not in batch:
-      raise UsageFault("--config.data.surface", "the batches have no points on surfaces", "set it, as to 1024")
-    own = params["model"]
-    surface = batch["surface"]
+    own, surface = params["model"], _surface(batch)
     if self.noise:
       surface = surface + self.noise * jax.random.normal(jax.random.fold_in(key, 1), surface.shape)
     mean, log_variance = self.model.encode(own, surface)
-    predicted = self.model.decode(own, _draw(key, mean, log_variance), batch["x"])
+    predicted = self.model.decode(own, drawn(key, mean, log_variance), batch["x"])
     fit, kl = self.distance(predicted, batch["sdf"]), kl_to_normal(mean, log_variance)
     wrong = jnp.mean((predicted < 0) != (batch["sdf"] < 0))
     return fit + self.kl(step) * kl, {self.target: fit, "kl": kl, "kl_weight": self.kl(step), "wrong_side": wrong}
 
   def predict(self) -> dict[str, Callable]:
     return {"sdf": self._sdf, "latents": self._latents, "encode": self._encode, "reconstruct": self._reconstruct,
-            "interpolate": self._interpolate, "sample": self._sample}
+            "interpolate": between, "sample": self._sample}
 
   def _sdf(self, params, extra, x, z):
     del extra
@@ -99,8 +97,8 @@ class _ShapeVae:
 
   def _latents(self, params, extra, batch, key):
     del extra
-    mean, log_variance = self.model.encode(params["model"], batch["surface"])
-    return _draw(key, mean, log_variance) if self.sampled else mean
+    mean, log_variance = self.model.encode(params["model"], _surface(batch))
+    return drawn(key, mean, log_variance) if self.sampled else mean
 
   def _encode(self, params, extra, points, key):
     del extra, key
@@ -110,15 +108,12 @@ class _ShapeVae:
     nearest = jax.lax.top_k(-jnp.abs(sdf), min(self.surface_points, sdf.shape[0]))[1]
     return self._encode(params, extra, x[nearest], key)
 
-  def _interpolate(self, params, extra, za, zb, t):
-    del params, extra
-    return (1 - t) * za + t * zb
-
   def _sample(self, params, extra, key, num):
     del params, extra
     return jax.random.normal(key, (num, *self.model.shape), jnp.float32)
 
 
-def _draw(key, mean, log_variance):
-  """One draw of each code."""
-  return mean + jnp.exp(0.5 * log_variance) * jax.random.normal(key, mean.shape, mean.dtype)
+def _surface(batch):
+  if "surface" not in batch:
+    raise UsageFault("--config.data.surface", "the batches have no points on surfaces", "set it, as to 1024")
+  return batch["surface"]

@@ -19,7 +19,8 @@ Decay = Annotated[float, Range(ge=0, lt=1)]
 class Optimiser:
   """What one group is trained with.
 
-  transform: gradient -> update. ema: decay of the averaged copy of the parameters, None for no copy.
+  transform: gradient -> update; where there are learning rates, the last of its chain is `scale_by_schedules`.
+  ema: decay of the averaged copy of the parameters, None for no copy.
   learning_rates: {"lr" or "lr/<path part>": schedule}, for the log.
   """
   transform: optax.GradientTransformation
@@ -82,7 +83,8 @@ def adam(learning_rate: Rate = 1e-3, learning_rates: Curriculum | None = None, b
   """Adam, decoupled weight decay (AdamW where weight_decay > 0), per-path learning rates, EMA of the parameters.
 
   Args:
-    learning_rate: number or schedule section, per step (an update, not a microbatch).
+    learning_rate: number or schedule section, per update: microbatches do not count, nor do steps at which the group is left
+      as it is (critic_steps, a gate, a value that is not finite).
     learning_rates: {path part: number or schedule}, as {"codes": 1e-3}; 0 freezes.
     clip_norm: global norm of the group's gradient, None for no clipping.
     weight_decay: decoupled, times the learning rate; `decay` limits it to paths with one of these parts.

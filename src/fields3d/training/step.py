@@ -58,11 +58,11 @@ def make_step(task: Task, optimisers: Mapping[str, Optimiser], accumulate: int =
       read = {name: gather(name, tree) for name, tree in params.items()}
       grads, value, scalars = _gradient(loss, group, read, state, batch, jax.random.fold_in(key, i), accumulate)
       grads = scatter(group, grads)
+      rates = {name: rate(opt[group][-1].count) for name, rate in optimisers[group].learning_rates.items()}
       updates, moments = optimisers[group].transform.update(grads, opt[group], params[group])
       new = optax.apply_updates(params[group], updates), moments
       params[group], opt[group] = _where(scalars.get("update", True), new, (params[group], opt[group]))
       total = total + value
-      rates = {name: rate(state.step) for name, rate in optimisers[group].learning_rates.items()}
       scalars = {**scalars, "loss": value, "grad_norm": optax.tree.norm(grads), **rates}
       metrics.update({f"{group}/{name}": scalar for name, scalar in scalars.items()})
     read = {name: gather(name, tree) for name, tree in params.items()}

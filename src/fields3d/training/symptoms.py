@@ -40,7 +40,7 @@ class Symptoms:
       if name.rpartition("/")[2] != "grad_norm":
         continue
       seen = self.norms.setdefault(name, collections.deque(maxlen=_MEMORY))
-      usual = statistics.median(seen) if len(seen) >= 5 else None
+      usual = statistics.median(seen) or None if len(seen) >= 5 else None  # no norm is so many times 0
       if usual is None or value <= EXPLODED * usual:
         seen.append(value)  # what has exploded does not become usual
       yield name, usual is not None and value > EXPLODED * usual, (
