@@ -105,6 +105,8 @@ def test_a_group_that_is_not_trained_must_come_whole_from_another_run(tmp_path, 
   assert main([*prior, "--config.init_from=None"]) == 2 and not (tmp_path / "prior").exists()
   assert "--config.init_from: is not set, and the task does not train field" in capsys.readouterr().err
   base = tmp_path / "base"
+  assert main([*prior, f"--config.init_from={base}"]) == 66 and not (tmp_path / "prior").exists()
+  assert f"--config.init_from: {base} is not there; train that run first" in capsys.readouterr().err
   assert main(["train", "--config", codes, "--workdir", str(base), "--config.num_steps=1", "--config.data.num_shapes=6"]) == 0
   assert main([*prior, f"--config.init_from={base}"]) == 2
   assert "does not give field/codes, which is not trained here" in capsys.readouterr().err

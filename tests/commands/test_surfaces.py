@@ -3,6 +3,7 @@
 import jax
 import numpy as np
 import pytest
+import trimesh
 
 from fields3d.commands.main import main
 from fields3d.commands.rundir import open_run, with_surfaces
@@ -32,7 +33,7 @@ def test_evaluate_measures_meshes_of_a_run_of_clouds_and_says_how(runs, capsys):
   asked = ["evaluate", str(runs[0]), "--only", "quality", "--config.evals.quality.num=2", "--config.evals.quality.resolution=16",
            "--config.evals.quality.references=2", "--config.evals.quality.crossings=False"]
   assert main(asked) == 2
-  assert "predicts no 'sdf'" in capsys.readouterr().err
+  assert "draws clouds of points and no surfaces; give --surfaces RUN" in capsys.readouterr().err
   assert main([*asked, "--surfaces", str(runs[1])]) == 0
   assert "watertight" in capsys.readouterr().out
   record = read_json(runs[0] / "eval" / "2.json")
@@ -40,8 +41,24 @@ def test_evaluate_measures_meshes_of_a_run_of_clouds_and_says_how(runs, capsys):
   assert record["evaluations"]["quality"]["warnings"][-1] == f"where a surface was asked for, {runs[1]} made it of the run's clouds"
 
 
+@pytest.mark.parametrize("format", ["ply", "obj", "glb"])
+def test_a_run_of_clouds_is_sampled_as_clouds(runs, tmp_path, format):
+  assert main(["sample", str(runs[0]), "--num", "2", "--seed", "3", "--format", format, "--out", str(tmp_path)]) == 0
+  predict = open_run(runs[0]).predict
+  codes, keys = predict["sample"](jax.random.key(3), 2), jax.random.split(jax.random.key(3), 2)
+  for i in range(2):
+    found = trimesh.load(tmp_path / f"000{i}.{format}")
+    points = found.geometry.popitem()[1].vertices if format == "glb" else found.vertices
+    np.testing.assert_allclose(points, predict["points"](codes[i], keys[i]), atol=1e-6)
+  assert [row["vertices"] for row in read_json(tmp_path / "samples.json")["shapes"]] == [32, 32]
+
+
 def test_runs_that_do_not_fit_are_usage_faults(runs, tmp_path, capsys):
   assert main(["sample", str(runs[0]), "--surfaces", str(runs[0]), "--out", str(tmp_path)]) == 2
-  assert f"--surfaces: {runs[0]}: the task predicts no 'encode'" in capsys.readouterr().err
+  assert f"--surfaces: {runs[0]} makes no surfaces of clouds" in capsys.readouterr().err
   assert main(["sample", str(runs[1]), "--surfaces", str(runs[1]), "--out", str(tmp_path)]) == 2
-  assert "the run draws no clouds" in capsys.readouterr().err
+  assert f"--surfaces: {runs[1]} draws no clouds" in capsys.readouterr().err
+  assert main(["evaluate", str(runs[0]), "--surfaces", str(runs[1])]) == 2
+  assert "--surfaces: none of draws, transport asks for a surface" in capsys.readouterr().err
+  assert main(["sample", str(runs[0]), "--resolution", "32", "--out", str(tmp_path)]) == 2
+  assert "--resolution" in capsys.readouterr().err

@@ -118,7 +118,7 @@ def test_shapes_that_are_rejected_are_left_out_and_said_so(tmp_path, caplog):
 
 @pytest.mark.parametrize("section, fault, words", [
     ({"name": "meshes", "path": "{}/no"}, MissingInput, "no such file"),
-    ({"name": "pack", "path": "{}/no"}, MissingInput, "holds no pack"),
+    ({"name": "pack", "path": "{}/no"}, MissingInput, "is not there"),
     ({"name": "deepsdf", "path": "{}", "train": "t.json"}, MissingInput, "SdfSamples"),
     ({"name": "prepared", "path": "{}"}, MissingInput, "index.json"),
     ({"name": "meshes", "path": "x", "sign": "windin"}, UsageFault, "did you mean 'winding'"),

@@ -189,7 +189,10 @@ def _measure(args: argparse.Namespace, sections: Mapping, wanted: Sequence[str])
   from fields3d.training.logging import environment
   evaluators = {name: build(EVALUATORS, sections[name], f"evals.{name}") for name in wanted}
   opened = open_run(args.workdir, args.step, [(path, text) for path, text in args.overrides if not path.startswith("evals.")])
-  opened = with_surfaces(opened, args.surfaces) if args.surfaces else opened
+  if args.surfaces:
+    opened = with_surfaces(opened, args.surfaces)
+    if not any(map(_asks_surface, (sections[name] for name in wanted))):
+      raise UsageFault("--surfaces", f"none of {', '.join(wanted)} asks for a surface", "add --only quality, or rendered")
   place = {key: value for key, value in environment().items() if key != "command"}
   made, path = provenance(_command(args), place), record_path(args.workdir, opened.step)
   checkpoint, found, faults = checkpoint_digest(args.workdir, opened.step), {}, {}
@@ -197,7 +200,7 @@ def _measure(args: argparse.Namespace, sections: Mapping, wanted: Sequence[str])
   for name, evaluator in evaluators.items():
     try:
       found[name] = _evaluate(opened, name, evaluator, args.seed)
-      if args.surfaces:
+      if args.surfaces and _asks_surface(sections[name]):
         said = f"where a surface was asked for, {args.surfaces} made it of the run's clouds"
         found[name] = dataclasses.replace(found[name], warnings=[*found[name].warnings, said])
     except Exception as error:  # Whatever it is, the others' results count; main says what it means.
@@ -215,6 +218,10 @@ def _measure(args: argparse.Namespace, sections: Mapping, wanted: Sequence[str])
   record = Record(**{**vars(record), "failed": {n: _line(e) for n, e in faults.items()}})
   write_record(path, record)
   return record, errors[0] if errors else None
+
+
+def _asks_surface(section: Mapping[str, Any]) -> bool:
+  return section.get("pred") != "points"
 
 
 def _line(error: Exception) -> str:

@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 import jax
 
 from fields3d.commands.experiment import apply_overrides, build_dataset, build_optimisers, build_task, read_run_config
-from fields3d.core.errors import MissingInput
-from fields3d.core.task import State, Task, bind, lookup
+from fields3d.core.errors import MissingInput, UsageFault
+from fields3d.core.task import State, Task, bind
 from fields3d.core.types import Dataset
 from fields3d.training.checkpoint import Checkpoints
 from fields3d.training.step import init_state
@@ -45,7 +45,8 @@ def open_run(workdir: str | pathlib.Path, step: int | None = None, overrides: Ov
 def with_surfaces(run: Run, workdir: str | pathlib.Path) -> Run:
   """The run with "sdf" of the surfaces that a shape autoencoder makes of its clouds.
 
-  A cloud is the run's "points" of a code with key 0. The autoencoder's own data are not looked at.
+  A cloud is the run's "points" of a code with key 0. The autoencoder's own data are not looked at; surfaces are extracted at
+  its `extract_resolution`, where the run has none.
 
   Args:
     workdir: the autoencoder's run, as experiments/classic/point_surfaces.py trains one.
@@ -53,10 +54,14 @@ def with_surfaces(run: Run, workdir: str | pathlib.Path) -> Run:
   Raises:
     MissingInput: no run or no checkpoint there. UsageFault: a run that draws no clouds, or that makes no surface of one.
   """
-  points = lookup(run.predict, "points", "--surfaces: the run draws no clouds")
+  if "points" not in run.predict:
+    raise UsageFault("--surfaces", f"{run.workdir} draws no clouds", "leave it out: the run has surfaces of its own")
+  points = run.predict["points"]
   config = read_run_config(pathlib.Path(workdir))["config"]
   maker = next(_opened(pathlib.Path(workdir), config, run.dataset, [None])).predict
-  encode, distance = (lookup(maker, name, f"--surfaces: {workdir}") for name in ("encode", "sdf"))
+  if not {"encode", "sdf"} <= set(maker):
+    raise UsageFault("--surfaces", f"{workdir} makes no surfaces of clouds", "give a run of experiments/classic/point_surfaces.py")
+  encode, distance = maker["encode"], maker["sdf"]
   last = [None, None]  # a code and its surface's: one shape is asked for many times
 
   def sdf(x, z):
@@ -64,7 +69,8 @@ def with_surfaces(run: Run, workdir: str | pathlib.Path) -> Run:
       last[:] = z, encode(points(z, jax.random.key(0)), jax.random.key(0))
     return distance(x, last[1])
 
-  return dataclasses.replace(run, predict={**run.predict, "sdf": sdf})
+  resolution = {"extract_resolution": config["extract_resolution"]} if "extract_resolution" in config else {}
+  return dataclasses.replace(run, config={**resolution, **run.config}, predict={**run.predict, "sdf": sdf})
 
 
 def open_steps(workdir: str | pathlib.Path, wanted: Sequence[int | None], overrides: Overrides = ()) -> Iterator[Run]:

@@ -1,12 +1,13 @@
-"""Draw new shapes from a trained run and write each as a mesh file.
+"""Draw new shapes from a trained run and write each as a mesh file, or as a cloud of points.
 
 Codes are drawn from the distribution that the run's task has fitted (its predict function `sample`), decoded by `sdf`
 and, where there is one, `color`. The same run, step, --num and --seed give the same shapes. A draw without a surface in
 the box is reported and not written. samples.json beside the files says which seed and step they are of.
 
 --label draws of one class, from a run that knows classes; --scan draws what fits a partial scan: the points of a PLY,
-OBJ, NPY or NPZ file, in the run's normalised frame (`predict` functions `sample_label` and `complete`). --surfaces makes
-surfaces of the clouds that a run draws, by a shape autoencoder (experiments/classic/point_surfaces.py).
+OBJ, NPY or NPZ file, in the run's normalised frame (`predict` functions `sample_label` and `complete`). Of a run that draws
+clouds of points, clouds are written; --surfaces makes surfaces of them, by a shape autoencoder
+(experiments/classic/point_surfaces.py).
 
 examples:
   fields3d sample runs/quickstart --num 8 --seed 1 --out shapes
@@ -21,7 +22,7 @@ import pathlib
 
 from fields3d.commands.options import existing_dir, non_negative_int, real, seed, whole
 
-HELP = "draw new shapes from a trained run and write their meshes"
+HELP = "draw new shapes from a trained run and write their meshes or clouds"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -49,19 +50,29 @@ def run(args: argparse.Namespace) -> int:
   import jax
 
   from fields3d.commands.rundir import open_run, with_surfaces
+  from fields3d.core.errors import UsageFault
   from fields3d.core.task import field_of
 
   opened = open_run(args.workdir, step=args.step)
   opened = with_surfaces(opened, args.surfaces) if args.surfaces else opened
+  clouds = "points" in opened.predict and "sdf" not in opened.predict
+  for flag, value in (("--resolution", args.resolution), ("--specks", args.specks)):
+    if clouds and value:
+      raise UsageFault(flag, f"{args.workdir} draws clouds of points", "leave it out, or give --surfaces RUN")
   codes = _draw(opened, args, jax.random.key(args.seed))
   out = args.out or args.workdir / "samples"
   resolution = args.resolution or opened.config.get("extract_resolution", 128)
-  facts = {"seed": args.seed, "step": opened.step, "resolution": resolution}
+  facts = {"seed": args.seed, "step": opened.step} | ({} if clouds else {"resolution": resolution})
   facts |= {"specks": args.specks} if args.specks else {}
   facts |= {"surfaces": str(args.surfaces)} if args.surfaces else {}
   facts |= {"label": args.label} if args.label else {"scan": str(args.scan)} if args.scan else {}
-  rows = [_write_shape(field_of(opened.predict, codes[i], opened.dataset.info), out / f"{i:04d}.{args.format}",
-                       {**facts, "index": i}) for i in range(args.num)]
+  paths = [out / f"{i:04d}.{args.format}" for i in range(args.num)]
+  if clouds:
+    keys = jax.random.split(jax.random.key(args.seed), args.num)
+    rows = [_write_cloud(opened.predict["points"](codes[i], keys[i]), path, i) for i, path in enumerate(paths)]
+  else:
+    rows = [_write_shape(field_of(opened.predict, codes[i], opened.dataset.info), path, {**facts, "index": i})
+            for i, path in enumerate(paths)]
   return _report(out, {"run": str(args.workdir), "num": args.num, **facts}, rows)
 
 
@@ -105,6 +116,26 @@ def _write_shape(field, path: pathlib.Path, facts: dict) -> dict:
   mesh = without_specks(mesh, facts["specks"]) if "specks" in facts else mesh
   export(mesh, path, path.suffix[1:], extras=facts)
   return {**row, "file": path.name, "vertices": len(mesh.vertices), "faces": len(mesh.faces)}
+
+
+def _write_cloud(points, path: pathlib.Path, index: int) -> dict:
+  """Writes the points (n, 3) of a code; returns its row of the table."""
+  import numpy as np
+  import trimesh
+
+  from fields3d.core import strict_json
+  from fields3d.core.errors import Diverged, from_os_error
+
+  points = np.asarray(points, np.float64)
+  if not np.isfinite(points).all():
+    raise Diverged(path, "points of the draw are not finite", "use an earlier checkpoint (--step)")
+  content = trimesh.PointCloud(points).export(file_type=path.suffix[1:])
+  try:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    strict_json.replace(path, content.encode() if isinstance(content, str) else content)
+  except OSError as error:
+    raise from_os_error(error, path) from error
+  return {"index": index, "file": path.name, "vertices": len(points), "faces": 0}
 
 
 def _report(out: pathlib.Path, facts: dict, rows: list[dict]) -> int:

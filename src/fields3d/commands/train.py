@@ -24,7 +24,7 @@ import pathlib
 from collections.abc import Iterator
 
 from fields3d.core import strict_json
-from fields3d.core.errors import UsageFault
+from fields3d.core.errors import MissingInput, UsageFault
 
 HELP = "train an experiment from its config file, or resume it"
 
@@ -88,6 +88,7 @@ def _train(args: argparse.Namespace, config: dict, workdir: pathlib.Path) -> int
   dataset = build_dataset(config)
   task, optimisers = build_task(config, dataset), build_optimisers(config)
   _check_frozen(config, task)
+  _check_start(config, workdir)
   _check_latents(config, dataset)
   record = {"config": config, "source": args.config, "overrides": [f"{k}={v}" for k, v in args.overrides]}
   with contextlib.ExitStack() as stack:
@@ -111,6 +112,14 @@ def _check_frozen(config: dict, task) -> None:
   """Groups that are not trained must come from another run."""
   if not config.get("init_from") and (frozen := _frozen(task)):
     raise UsageFault("--config.init_from", f"is not set, and the task does not train {', '.join(frozen)}", "give the run that has it")
+
+
+def _check_start(config: dict, workdir: pathlib.Path) -> None:
+  """The run that a new one starts from must be there before the new one has a directory."""
+  start = config.get("init_from")
+  if start and not pathlib.Path(start).exists() and not (workdir / "checkpoints").exists():
+    raise MissingInput("--config.init_from", f"{start} is not there", "train that run first, as the config's docstring says, "
+                       "or give another's directory")
 
 
 def _check_latents(config: dict, dataset) -> None:

@@ -78,7 +78,8 @@ def read_pack(path: str | os.PathLike) -> Sequence[PackModel]:
   """
   files = pack_files(path)
   if files is None:
-    raise MissingInput(path, "holds no pack", "give a folder with <name>.npz and <name>.csv of the same name")
+    said = "holds no pack, which is NAME.npz beside NAME.csv" if pathlib.Path(path).is_dir() else "is not there"
+    raise MissingInput(path, said, "give the pack's folder (--config.data.path, or FIELDS3D_DATA where a config looks there)")
   arrays = read_npz(files[0], ARRAYS)
   for name, kind in ARRAYS.items():
     if arrays[name].dtype != kind:

@@ -88,7 +88,8 @@ def efficiency(repeats: Count = 5, resolution: Count = 128, split: Literal["trai
     if inputs.update is not None:
       units["step"] = _step(inputs)
     warnings += [f"no {name} is measured: {why}" for name, why in (
-        ("sample", f"the task does not predict both 'sample' and {pred!r}"),
+        ("sample", f"the task does not predict both 'sample' and {pred!r}" + (
+            "; set evals.efficiency.pred=points" if "points" in inputs.predict else "")),
         ("view", f"the task does not predict 'render', or split {split!r} has no views"),
         ("step", "the training step was not handed in")) if name not in units]
     metrics, rows = [], []

@@ -64,7 +64,7 @@ def draw_meshes(inputs: EvaluationInput, num: int, resolution: int, seed: int, p
   """
   codes = _Codes(lookup(inputs.predict, "sample", "evals: the task cannot be sampled"), seed)
   info = inputs.dataset.info
-  field = lambda z: field_of(inputs.predict, z, info, pred, "evals.pred")
+  field = lambda z: field_of(inputs.predict, z, info, pred, f"evals, pred={pred}")
   bounds = np.asarray(field(codes[0]).bounds)
   probe = np.random.default_rng(0).uniform(bounds[0], bounds[1], (64, 3)).astype(np.float32)
   digest = hashlib.sha256(np.asarray(codes[0]).tobytes() + np.asarray(field(codes[0]).fn(probe)).tobytes())
@@ -144,7 +144,7 @@ def cloud_of(inputs: EvaluationInput, code: jax.Array, pred: str, points: int, r
   """
   rng = np.random.default_rng((seed, 23, index))
   if pred != "points":
-    mesh, problem = _extract(field_of(inputs.predict, code, inputs.dataset.info, pred, "evals.pred"), resolution)
+    mesh, problem = _extract(field_of(inputs.predict, code, inputs.dataset.info, pred, f"evals, pred={pred}"), resolution)
     return (None, problem) if mesh is None else (sample_surface(mesh, points, rng).points.astype(np.float32), "")
   cloud = lookup(inputs.predict, "points", "evals: the task has no clouds of points")
   found = np.asarray(cloud(code, jax.random.fold_in(jax.random.key(seed), index)), np.float32)
