@@ -8,7 +8,7 @@ Source: Achlioptas et al. 2018, "Learning representations and generative models 
 Expect: see "Classic families" in experiments/README.md.
 
   fields3d train --config experiments/classic/cloud_codes.py --workdir runs/cloud_codes
-  fields3d train --config experiments/classic/cloud_codes.py:runlocal --workdir runs/local      (seconds)
+  fields3d train --config experiments/classic/cloud_codes.py:runlocal --workdir runs/cloud_codes_local      (seconds)
 
 Often overridden: --config.task.code_dim=64  --config.task.kl=1e-3
 """

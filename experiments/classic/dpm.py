@@ -13,7 +13,7 @@ Expect: see "Classic families" in experiments/README.md.
 
   fields3d train --config experiments/classic/dpm.py --workdir runs/dpm
   fields3d evaluate runs/dpm
-  fields3d train --config experiments/classic/dpm.py:runlocal --workdir runs/local      (seconds)
+  fields3d train --config experiments/classic/dpm.py:runlocal --workdir runs/dpm_local      (seconds)
 
 Often overridden: --config.task.kl=0.1  --config.task.decoder.sampler.name=ddim  --config.task.decoder.sampler.steps=50
 """

@@ -1,7 +1,8 @@
 """Latent diffusion of clouds: a diffusion prior over the codes of DPM's autoencoder, whose decoder is a diffusion of points.
 
 The flow that dpm.py learns with its codes stands aside; the rest of that run is frozen. `:dense` goes over the codes of
-cloud_codes.py instead, the autoencoder of l-GAN; `:furniture` and `:paper` go over dpm.py's. Train the autoencoder first.
+cloud_codes.py instead, the autoencoder of l-GAN; `:furniture` and `:paper` go over dpm.py's, in runs/dpm_furniture and
+runs/dpm_paper. Train the autoencoder first.
 
 Source: LION (Zeng et al. 2022) for a diffusion of a cloud's code before a diffusion of its points, here without latent points;
   EDM (Karras et al. 2022): preconditioning, Heun's sampler. The prior is that of generative/code_prior.py.
@@ -11,7 +12,7 @@ Expect: see "Classic families" in experiments/README.md.
   fields3d train --config experiments/classic/latent_point_diffusion.py --workdir runs/latent_point_diffusion
   fields3d evaluate runs/latent_point_diffusion --step 0 && fields3d evaluate runs/latent_point_diffusion
   fields3d train --config experiments/classic/dpm.py:runlocal --workdir runs/dpm_local
-  fields3d train --config experiments/classic/latent_point_diffusion.py:runlocal --workdir runs/local    (seconds, after the line above)
+  fields3d train --config experiments/classic/latent_point_diffusion.py:runlocal --workdir runs/latent_point_diffusion_local    (seconds, after the line above)
 
 Often overridden: --config.init_from=runs/other_codes  --config.task.prior.guidance=2  --config.task.scan_points=256
 """

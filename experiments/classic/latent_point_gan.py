@@ -1,7 +1,7 @@
 """PointGAN in the codes of an autoencoder of clouds (l-GAN): its codes come from cloud_codes.py, which is trained first.
 
 WGAN-GP on codes of 128 numbers, the generator after each five steps of its critic. `:furniture` and `:paper`
-go over those of cloud_codes.py.
+go over those of cloud_codes.py, in runs/cloud_codes_furniture and runs/cloud_codes_paper.
 
 Source: Achlioptas et al. 2018, "Learning representations and generative models for 3D point clouds", and the authors' code:
   noise 128 of deviation 0.2, generator 128-128, critic 256-512-1, Adam 1e-4 (0.5), 50 codes a step, 500 epochs.
@@ -11,7 +11,7 @@ Expect: see "Classic families" in experiments/README.md.
   fields3d train --config experiments/classic/latent_point_gan.py --workdir runs/latent_point_gan
   fields3d evaluate runs/latent_point_gan --step 0 && fields3d evaluate runs/latent_point_gan
   fields3d train --config experiments/classic/cloud_codes.py:runlocal --workdir runs/cloud_codes_local
-  fields3d train --config experiments/classic/latent_point_gan.py:runlocal --workdir runs/local      (seconds, after the line above)
+  fields3d train --config experiments/classic/latent_point_gan.py:runlocal --workdir runs/latent_point_gan_local      (seconds, after the line above)
 
 Often overridden: --config.init_from=runs/other_codes  --config.task.critic_steps=1
 """

@@ -19,7 +19,7 @@ Expect: see "Classic families" in experiments/README.md.
   fields3d evaluate runs/point_diffusion --config.task.prior.sampler.name=ddpm --config.task.prior.sampler.steps=1000
   fields3d train --config experiments/classic/point_diffusion.py:dit --workdir runs/point_dit
   fields3d train --config experiments/classic/point_diffusion.py:completion --workdir runs/point_completion
-  fields3d train --config experiments/classic/point_diffusion.py:runlocal --workdir runs/local      (seconds)
+  fields3d train --config experiments/classic/point_diffusion.py:runlocal --workdir runs/point_diffusion_local      (seconds)
 
 :furniture, of every experiment here, is the pack at $FIELDS3D_DATA/shapes/furniture (../shared/data by default), a fifth held out;
 preparing it takes some ten minutes of a core, once. --config.data.variants=3 joins stretched copies to each training shape.

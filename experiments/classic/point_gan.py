@@ -10,7 +10,7 @@ Expect: see "Classic families" in experiments/README.md.
 
   fields3d train --config experiments/classic/point_gan.py --workdir runs/point_gan
   fields3d evaluate runs/point_gan --step 0 && fields3d evaluate runs/point_gan
-  fields3d train --config experiments/classic/point_gan.py:runlocal --workdir runs/local      (seconds)
+  fields3d train --config experiments/classic/point_gan.py:runlocal --workdir runs/point_gan_local      (seconds)
 
 Often overridden: --config.task.game=non_saturating --config.task.penalty=r1  --config.task.consistency_weight=1
 """

@@ -10,11 +10,11 @@ Expect: see "Classic families" in experiments/README.md.
 
   fields3d train --config experiments/classic/point_surfaces.py --workdir runs/point_surfaces
   fields3d evaluate runs/point_surfaces
-  fields3d evaluate runs/point_diffusion --surfaces runs/point_surfaces --only quality
+  fields3d evaluate runs/point_diffusion --surfaces runs/point_surfaces --only quality --config.evals.quality.resolution=64
   fields3d sample runs/point_diffusion --surfaces runs/point_surfaces --num 8
-  fields3d train --config experiments/classic/point_surfaces.py:runlocal --workdir runs/local      (seconds)
+  fields3d train --config experiments/classic/point_surfaces.py:runlocal --workdir runs/point_surfaces_local      (seconds)
 
-Often overridden: --config.task.noise=0.01  --config.data.surface=2048
+Often overridden: --config.task.noise=0.01
 """
 
 from ml_collections import ConfigDict

@@ -10,7 +10,7 @@ Expect: see "Classic families" in experiments/README.md.
 
   fields3d train --config experiments/classic/voxel_diffusion.py --workdir runs/voxel_diffusion
   fields3d evaluate runs/voxel_diffusion --step 0 && fields3d evaluate runs/voxel_diffusion
-  fields3d train --config experiments/classic/voxel_diffusion.py:runlocal --workdir runs/local      (seconds)
+  fields3d train --config experiments/classic/voxel_diffusion.py:runlocal --workdir runs/voxel_diffusion_local      (seconds)
 
 Often overridden: --config.task.prior.guidance=2  --config.data.kind=surface  --config.task.prior.sampler.steps=100
 """

@@ -15,7 +15,7 @@ Expect: see "Classic families" in experiments/README.md.
   fields3d train --config experiments/classic/voxel_gan.py --workdir runs/voxel_gan
   fields3d evaluate runs/voxel_gan --step 0 && fields3d evaluate runs/voxel_gan
   fields3d train --config experiments/classic/voxel_gan.py:voxelgan --workdir runs/voxelgan
-  fields3d train --config experiments/classic/voxel_gan.py:runlocal --workdir runs/local      (seconds)
+  fields3d train --config experiments/classic/voxel_gan.py:runlocal --workdir runs/voxel_gan_local      (seconds)
 
 Often overridden: --config.data.kind=surface  --config.task.gate=1  --config.task.generator.width=32
 """
