@@ -12,7 +12,7 @@ Expect: see "Classic families" in experiments/README.md.
   fields3d train --config experiments/classic/latent_point_diffusion.py --workdir runs/latent_point_diffusion
   fields3d evaluate runs/latent_point_diffusion --step 0 && fields3d evaluate runs/latent_point_diffusion
   fields3d train --config experiments/classic/dpm.py:runlocal --workdir runs/dpm_local
-  fields3d train --config experiments/classic/latent_point_diffusion.py:runlocal --workdir runs/latent_point_diffusion_local    (seconds, after the line above)
+  fields3d train --config experiments/classic/latent_point_diffusion.py:runlocal --workdir runs/latent_point_diffusion_local
 
 Often overridden: --config.init_from=runs/other_codes  --config.task.prior.guidance=2  --config.task.scan_points=256
 """

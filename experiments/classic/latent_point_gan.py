@@ -11,7 +11,7 @@ Expect: see "Classic families" in experiments/README.md.
   fields3d train --config experiments/classic/latent_point_gan.py --workdir runs/latent_point_gan
   fields3d evaluate runs/latent_point_gan --step 0 && fields3d evaluate runs/latent_point_gan
   fields3d train --config experiments/classic/cloud_codes.py:runlocal --workdir runs/cloud_codes_local
-  fields3d train --config experiments/classic/latent_point_gan.py:runlocal --workdir runs/latent_point_gan_local      (seconds, after the line above)
+  fields3d train --config experiments/classic/latent_point_gan.py:runlocal --workdir runs/latent_point_gan_local
 
 Often overridden: --config.init_from=runs/other_codes  --config.task.critic_steps=1
 """
