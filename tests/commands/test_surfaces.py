@@ -33,7 +33,7 @@ def test_evaluate_measures_meshes_of_a_run_of_clouds_and_says_how(runs, capsys):
   asked = ["evaluate", str(runs[0]), "--only", "quality", "--config.evals.quality.num=2", "--config.evals.quality.resolution=16",
            "--config.evals.quality.references=2", "--config.evals.quality.crossings=False"]
   assert main(asked) == 2
-  assert "draws clouds of points and no surfaces; give --surfaces RUN" in capsys.readouterr().err
+  assert "draws clouds of points and no surfaces; evaluate and sample take --surfaces RUN" in capsys.readouterr().err
   assert main([*asked, "--surfaces", str(runs[1])]) == 0
   assert "watertight" in capsys.readouterr().out
   record = read_json(runs[0] / "eval" / "2.json")

@@ -121,7 +121,7 @@ def field_of(predict: Mapping[str, Callable], z: jax.Array, info: Mapping[str, A
   """
   if pred == "sdf" and pred not in predict and "points" in predict:
     raise UsageFault(asker, "the run draws clouds of points and no surfaces",
-                     "give --surfaces RUN, as experiments/classic/point_surfaces.py trains one")
+                     "evaluate and sample take --surfaces RUN, as experiments/classic/point_surfaces.py trains one")
   fn, color = lookup(predict, pred, asker), predict.get("color")
   bounds = np.asarray(info.get("bounds", ((-1.0,) * 3, (1.0,) * 3)), np.float64)
   return Field(lambda x: fn(x, z), bounds, None if color is None else lambda x: color(x, z))
