@@ -20,7 +20,8 @@ def test_a_fault_is_one_line_whatever_it_names():
 @pytest.mark.parametrize("error, code", [
     (FileNotFoundError(errno.ENOENT, "No such file", "x"), 66), (PermissionError(errno.EACCES, "denied", "x"), 73),
     (OSError(errno.ENOSPC, "full", "x"), 74), (OSError(errno.EIO, "io", "x"), 74),
-    (OSError(errno.EROFS, "read-only", "x"), 73), (OSError(errno.ENAMETOOLONG, "long", "x"), 73)])
+    (OSError(errno.EROFS, "read-only", "x"), 73),
+    (FileExistsError(errno.EEXIST, "exists", "x"), 73), (OSError(errno.ENAMETOOLONG, "long", "x"), 73)])
 def test_operating_system_errors_have_their_codes(error, code):
   assert errors.from_os_error(error).exit_code == code
 

@@ -99,6 +99,7 @@ REJECTED = {
     "OFF index beyond": ("a.off", "OFF\n3 1 0\n0 0 0\n1 0 0\n0 1 0\n3 0 1 7\n", "line 6.*index 7"),
     "OFF decimal comma": ("a.off", "OFF\n3 1 0\n1,5 0 0\n1 0 0\n0 1 0\n3 0 1 2\n", r"line 3.*'1,5'"),
     "OFF list beyond its line": ("a.off", "OFF\n3 1 0\n1 5 0\n1 0 0\n0 1 0\n4 0 1 2\n", "line 6.*4 corners"),
+    "OFF corners beyond an int64": ("a.off", "OFF\n3 1 0\n0 0 0\n1 0 0\n0 1 0\n9223372036854775807 0 1 2\n", "line 6"),
     "OFF binary": ("a.off", "OFF BINARY\n1 2 3\n", "BINARY"),
     "4OFF": ("a.off", "4OFF\n1 2 3\n", "4OFF"),
     "OFF in name only": ("a.off", "hello\n", "expected OFF"),

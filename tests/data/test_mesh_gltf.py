@@ -222,6 +222,14 @@ def test_linear_colours_times_the_material_come_out_as_srgb(tmp_path):
   assert mesh.colors.tolist() == [[188, 188, 0]] * 4
 
 
+def test_the_factor_of_a_texture_is_no_colour(tmp_path):
+  out = plain()
+  out.tree["meshes"][0]["primitives"][0]["material"] = 0
+  out.tree["materials"] = [{"pbrMetallicRoughness": {"baseColorFactor": [1, 1, 1, 1], "baseColorTexture": {"index": 0}}}]
+  out.tree["textures"] = [{}]
+  assert read(tmp_path, out.glb())[0].colors is None
+
+
 def test_instances_count_against_the_cap_before_they_are_made(tmp_path, monkeypatch):
   out = plain()
   out.tree["nodes"] = [{"mesh": 0}] * 1000
@@ -279,6 +287,7 @@ REJECTED = {
     "no such mesh": (change(["nodes", 0, "mesh"], 7).glb(), r"meshes\[7\] does not exist"),
     "no such node": (change(["scenes", 0, "nodes"], [7]).glb(), "scenes.0..nodes must list indices below 1"),
     "indices of floats": (change(["accessors", 1, "componentType"], 5126).glb(), "componentType 5126"),
+    "component type is a list": (change(["accessors", 1, "componentType"], [5126]).glb(), "componentType"),
     "positions of two": (change(["accessors", 0, "type"], "VEC2").glb(), "type 'VEC2'"),
     "indices not in threes": (change(["accessors", 1, "count"], 11).glb(), "11 indices"),
     "sparse beyond": (change(["accessors", 0, "sparse"], {**SPARSE, "count": 5}).glb(), "5 of 4 items"),

@@ -1,5 +1,7 @@
 """Sources: what is found where, under which names, and that a digest follows everything that the content depends on."""
 
+import os
+
 import numpy as np
 import pytest
 import trimesh
@@ -53,6 +55,11 @@ def test_deepsdf_samples_are_found_with_their_normalisation(tmp_path):
   samples, warnings = source.read()
   assert len(samples.sdf) == 500 and warnings == []
   assert source.digest() != find_sources(tmp_path, "positive-inside")[0].digest()
+  before = source.digest()
+  deepsdf_files.write_normalization(source.normalization, Frame((1.0, 2.0, 3.0), 4.0))
+  assert source.digest() != before
+  source.normalization.unlink()
+  assert find_sources(tmp_path)[0].digest() != before
 
 
 def test_a_path_that_is_not_there_or_holds_nothing_is_a_missing_input(tmp_path):
@@ -84,6 +91,16 @@ def test_the_buffers_of_a_gltf_belong_to_it_but_data_uris_do_not(tmp_path):
   (tmp_path / "a.gltf").write_text('{"buffers": [{"uri": "a.bin"}, {"uri": "data:x;base64,AAAA"}, {"uri": "no.bin"}]}')
   (tmp_path / "a.bin").write_bytes(b"12")
   assert companions(tmp_path / "a.gltf") == [tmp_path / "a.bin"]
+  (tmp_path / "b.gltf").write_text('{"buffers": [{"uri": "b%20b.bin"}]}')
+  (tmp_path / "b b.bin").write_bytes(b"12")
+  assert companions(tmp_path / "b.gltf") == [tmp_path / "b b.bin"]
+
+
+def test_a_name_that_is_no_utf_8_is_one_that_can_be_written(tmp_path):
+  put(tmp_path / "a.obj")
+  os.rename(tmp_path / "a.obj", os.fsencode(tmp_path) + b"/caf\xe9.obj")
+  for found in (find_sources(tmp_path), find_sources(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9.obj"))):
+    assert [s.name for s in found] == ["caf\\xe9"] and len(found[0].digest()) == 64
 
 
 def test_a_loop_of_links_ends(tmp_path):

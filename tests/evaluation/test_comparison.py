@@ -118,3 +118,15 @@ def test_samples_of_two_runs_are_not_pairs_and_measured_numbers_may_differ():
   assert any("knows the settings new" in note for note in found.notes) and any("differ in numbers" in n for n in found.notes)
   with pytest.raises(UsageFault, match="protocols of sample/seconds differ: median of 5, load 0.5; on cpu and"):
     compare_evaluations("cost", {"a": a, "b": drawn(2.0, "median of 5, load 0.5; on TPU v5e")})
+
+
+def test_a_metric_with_its_protocol_in_its_name_is_paired_once_and_keeps_its_words():
+  def two(values):
+    rows = [Row(f"s{i}", "", i, "ok", tuple(Metric(name, value + shift, None, None, 300, 0, 0.1, "lower", words) for name, shift, words in (
+        ("iou", 0, "in the joint box"), ("iou [occnet]", 1, "in the cube")))) for i, value in enumerate(values)]
+    return Evaluation("geometry", summarise(rows, 0), rows, (), SETTINGS)
+
+  found = compare_evaluations("test", {"a": two(noise(9)), "b": two(noise(9, 1))}).metrics
+  assert [(m.name, m.paired) for m in found] == [("iou", True), ("iou [occnet]", True)]
+  assert "joint box" in found[0].protocol and "cube" not in found[0].protocol
+  assert "cube" in found[1].protocol and "joint box" not in found[1].protocol

@@ -88,7 +88,7 @@ def test_every_figure_names_protocol_sizes_and_control(real):
   for metric in evaluation.metrics:
     assert "[pointflow, 18 against 18, 96 points]" in metric.name
     assert metric.floor is not None and metric.low is not None
-    for words in ("18 samples against 18 test shapes", "global normalisation", "18 random training shapes"):
+    for words in ("18 samples against 18 test shapes", "the model's frame", "18 random training shapes"):
       assert words in metric.protocol, metric.name
   json.dumps(evaluation.to_json(), allow_nan=False)
 

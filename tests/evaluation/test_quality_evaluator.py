@@ -55,7 +55,7 @@ def test_shares_are_those_of_the_draws_and_the_control_those_of_the_real_shapes(
   assert metrics["watertight/share"].value == 0.75 and metrics["watertight/share"].floor == 0.75
   assert metrics["watertight/share"].low < 0.75 < metrics["watertight/share"].high
   assert metrics["one_component/share"].value == 0.75 and metrics["one_component/share"].floor == 1
-  assert metrics["self_intersecting/share"].value == 0 and metrics["self_intersecting/share"].better == "lower"
+  assert metrics["self_intersecting/share"].value == 0.25 and metrics["self_intersecting/share"].better == "lower"
   assert metrics["wall/median"].n == 6 and metrics["wall/median"].floor == pytest.approx(1, rel=1e-4)
   assert metrics["faces/median"].floor == 12 and metrics["margin/median"].floor == pytest.approx(0.5)
   assert [row.status == "ok" for row in found.rows] == [True, True, False, True] * 2

@@ -54,6 +54,13 @@ def test_stacks_of_one_kind_are_near_their_control_and_others_far():
   assert "30 images of 30 against 40 images of 40" in far["FD-Stripes"].protocol
 
 
+def test_matched_parts_have_as_many_images_where_groups_do_not():
+  rng = np.random.default_rng(3)
+  draws, real = FeatureSet(rng.normal(size=(240, 4)), np.arange(240)), FeatureSet(rng.normal(size=(240, 4)), np.repeat(np.arange(30), 8))
+  found = figures(compare_image_features(draws, real, NETWORK, "of one kind", subsets=4)[0])["FD-Stripes@matched"]
+  assert 1 / 3 < found.value / found.floor < 3  # thirty images against half of 240 would be far above
+
+
 def test_few_images_for_the_features_are_doubted_and_too_few_refused():
   rng = np.random.default_rng(1)
   one = FeatureSet(rng.normal(size=(24, 20)), np.repeat(np.arange(6), 4))

@@ -28,12 +28,16 @@ def test_the_curve_ends_at_the_whole_sets_and_falls_towards_the_truth():
 def test_intervals_cover_the_expected_distance_and_the_limit():
   rng, n, truth = np.random.default_rng(1), 100, 6 * 0.25
   expected = np.mean([frechet_of_sets(draw(rng, n), draw(rng, n, 0.5)) for _ in range(300)])
-  covered = np.zeros(2)
+  covered, widths, limits = np.zeros(2), [], []
   for trial in range(60):
     found = estimate(draw(rng, n), draw(rng, n, 0.5), shares=(0.6, 1.0), seed=trial)
     covered += [low <= value <= high for value, (low, high) in
                 ((expected, found.whole), (truth, found.infinite))]
+    widths.append(np.diff([found.whole, found.infinite])[:, 0])
+    limits.append(found.curve.infinite)
   assert np.all(covered >= 0.85 * 60)
+  width = np.mean(widths, axis=0)
+  assert 0.6 < width[1] / (2 * 2.262 * np.std(limits)) < 1.5  # as wide as the limit's own spread asks for (t, 9 degrees)
 
 
 def test_groups_stay_together_and_few_of_them_give_no_interval():

@@ -94,6 +94,7 @@ def start(opened, meshes: Sequence[pathlib.Path], host: str, port: int, height: 
   server = viser.ViserServer(host=host, port=port, verbose=False)  # takes the next free port where this one is taken
   facts, render = opened.dataset.info, opened.predict.get("render")
   cameras = [view.camera for view in opened.dataset.views("train")]
+  server.scene.set_up_direction("+y")
   if cameras:
     _show_cameras(server, cameras, facts)
   for path in meshes[:MESHES]:

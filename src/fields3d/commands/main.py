@@ -6,6 +6,7 @@ Nothing heavy is imported until a command runs, so that help and errors are imme
 import argparse
 import contextlib
 import importlib
+import io
 import os
 import re
 import sys
@@ -58,6 +59,9 @@ def main(argv: list[str] | None = None) -> int:
   fields3d ...
   0
   """
+  for stream in (sys.stdout, sys.stderr):
+    if isinstance(stream, io.TextIOWrapper):
+      stream.reconfigure(errors="backslashreplace")  # a file's name may be no UTF-8
   try:
     code = dispatch(sys.argv[1:] if argv is None else list(argv))
     if sys.stdout is not None:

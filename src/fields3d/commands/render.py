@@ -33,7 +33,7 @@ def size(text: str) -> tuple[int, int]:
   (800, 600)
   """
   found = re.fullmatch(r"(\d{1,5})x(\d{1,5})", text)
-  if not found or "0" in (found[1], found[2]):
+  if not found or 0 in (int(found[1]), int(found[2])):
     raise argparse.ArgumentTypeError(f"{text!r:.40} is not a size such as 800x600")
   return int(found[1]), int(found[2])
 

@@ -40,8 +40,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                       help="grid nodes per axis (default: the config's extract_resolution)")
   parser.add_argument("--specks", type=real(ge=0, lt=1), default=0.0, metavar="SHARE",
                       help="take away pieces below this share of a shape's largest piece, by area (default: none)")
-  parser.add_argument("--format", choices=("glb", "ply", "obj"), default="glb",
-                      help="file format (default %(default)s)")
+  parser.add_argument("--format", choices=("glb", "ply", "obj"),
+                      help="file format (default: glb, of clouds ply)")
   parser.add_argument("--step", type=non_negative_int, metavar="K",
                       help="a checkpoint's step (default: the newest sound one)")
 
@@ -66,7 +66,7 @@ def run(args: argparse.Namespace) -> int:
   facts |= {"specks": args.specks} if args.specks else {}
   facts |= {"surfaces": str(args.surfaces)} if args.surfaces else {}
   facts |= {"label": args.label} if args.label else {"scan": str(args.scan)} if args.scan else {}
-  paths = [out / f"{i:04d}.{args.format}" for i in range(args.num)]
+  paths = [out / f"{i:04d}.{args.format or ('ply' if clouds else 'glb')}" for i in range(args.num)]
   if clouds:
     keys = jax.random.split(jax.random.key(args.seed), args.num)
     rows = [_write_cloud(opened.predict["points"](codes[i], keys[i]), path, i) for i, path in enumerate(paths)]

@@ -82,6 +82,8 @@ def from_os_error(error: OSError, where: object = "") -> Fault:
   reason = error.strerror or str(error)
   if isinstance(error, (FileNotFoundError, IsADirectoryError, NotADirectoryError)):
     return MissingInput(name, reason.lower(), "give a path that exists")
+  if isinstance(error, FileExistsError):
+    return CannotWrite(name, "is there and is no directory", "give another path")
   if isinstance(error, PermissionError) or error.errno == errno.EROFS:
     if name and os.path.isfile(name) and not os.access(name, os.R_OK):
       return MissingInput(name, "permission denied", "make the file readable")

@@ -68,7 +68,7 @@ class Accessors:
     accessor = self.item("accessors", index)
     at = f"accessors[{index}]"
     component, kind = accessor.get("componentType"), accessor.get("type")
-    if kind not in kinds or component not in (_UNSIGNED if integers else _COMPONENTS):
+    if kind not in kinds or component not in tuple(_UNSIGNED if integers else _COMPONENTS):
       raise self.file.fault(f"{where}: {at} is of type {kind!r} and componentType {component!r}")
     count = self.natural(accessor, "count", at)
     self.file.check_count(count, f"{at}")

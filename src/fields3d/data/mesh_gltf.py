@@ -233,7 +233,8 @@ def _triangles(indices: np.ndarray, mode: int) -> np.ndarray:
 
 
 def _color(tables: Accessors, primitive: dict, attributes: dict, num: int, where: str) -> np.ndarray | None:
-  """COLOR_0 times the material's baseColorFactor as sRGB (v, 3) uint8; None where neither is given."""
+  """COLOR_0 times the material's baseColorFactor as sRGB (v, 3) uint8; None where neither is given, and where a texture, which is
+  not read, has the colours."""
   linear = None
   if "COLOR_0" in attributes:
     linear = tables.read(attributes["COLOR_0"], f"{where}.attributes.COLOR_0", ("VEC3", "VEC4"))[:, :3]
@@ -242,6 +243,8 @@ def _color(tables: Accessors, primitive: dict, attributes: dict, num: int, where
   if "material" in primitive:
     material = tables.item("materials", primitive["material"])
     metallic = material.get("pbrMetallicRoughness", {})
+    if isinstance(metallic, dict) and "baseColorTexture" in metallic and linear is None:
+      return None
     if isinstance(metallic, dict) and "baseColorFactor" in metallic:
       factor = tables.numbers(metallic, "baseColorFactor", f"materials[{primitive['material']}]", 4)[:3]
       linear = np.broadcast_to(factor, (num, 3)) if linear is None else linear * factor

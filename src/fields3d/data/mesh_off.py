@@ -84,7 +84,7 @@ def _faces(file: MeshFile, vertices: np.ndarray, rows: list[str], lines: list[in
   tokens = [row.split() for row in rows]
   sizes = file.numbers([t[0] for t in tokens], np.int64, lines)
   widths = np.fromiter(map(len, tokens), np.int64, len(tokens))
-  short = np.flatnonzero((sizes < 3) | (widths < sizes + 1))
+  short = np.flatnonzero((sizes < 3) | (sizes > widths - 1))
   if len(short):
     at = short[0]
     raise file.fault(f"line {lines[at]}: a face of {sizes[at]} corners with {widths[at] - 1} numbers after it "

@@ -10,6 +10,7 @@ import hashlib
 import os
 import pathlib
 import re
+import urllib.parse
 from collections.abc import Iterator, Sequence
 from typing import Protocol
 
@@ -68,8 +69,9 @@ class SampleSource:
   creator: str = ""
 
   def digest(self) -> str:
-    """sha256 of the sample file, and of what is read as its sign."""
-    return hashlib.sha256(_hash(self.path) + self.sdf_sign.encode()).hexdigest()
+    """sha256 of the sample file, of what is read as its sign, and of its normalisation."""
+    frame = b"" if self.normalization is None else _hash(self.normalization)
+    return hashlib.sha256(_hash(self.path) + self.sdf_sign.encode() + frame).hexdigest()
 
   def read(self) -> tuple[SdfSamples, list[str]]:
     """The samples, outside first, and the reader's warnings."""
@@ -97,17 +99,22 @@ def find_sources(path: str | os.PathLike, sdf_sign: SdfSign = "check") -> Sequen
     files = sorted(_walk(path), key=lambda p: p.relative_to(path).as_posix())
     if not files:
       raise MissingInput(path, "holds no mesh", "give a folder with " + ", ".join(READERS) + " or .npz files")
-    stems = [p.relative_to(path).with_suffix("").as_posix() for p in files]
+    stems = [_printable(p.relative_to(path).with_suffix("").as_posix()) for p in files]
     twice = {s for s, count in collections.Counter(stems).items() if count > 1}
-    names = [p.relative_to(path).as_posix() if s in twice else s for p, s in zip(files, stems, strict=True)]
-    labels = ["" if p.parent == path else p.parent.name for p in files]
+    names = [_printable(p.relative_to(path).as_posix()) if s in twice else s for p, s in zip(files, stems, strict=True)]
+    labels = ["" if p.parent == path else _printable(p.parent.name) for p in files]
     return [_source(name, label, p, sdf_sign) for name, label, p in zip(names, labels, files, strict=True)]
   if not path.exists():
     raise MissingInput(path, "no such file or directory", "give a mesh, a folder of meshes or a pack")
   if path.suffix.lower() not in (*READERS, ".npz"):
     raise BadData(path, f"{path.suffix or 'a file without a suffix'} is no kind of shape",
                   "known: " + ", ".join((*READERS, ".npz")))
-  return [_source(path.stem, "", path, sdf_sign)]
+  return [_source(_printable(path.stem), "", path, sdf_sign)]
+
+
+def _printable(name: str) -> str:
+  """A file's name as text that can be written: bytes that are no UTF-8 as backslash escapes."""
+  return os.fsencode(name).decode("utf-8", "backslashreplace")
 
 
 def _source(name: str, label: str, path: pathlib.Path, sdf_sign: SdfSign) -> Source:
@@ -139,6 +146,7 @@ def companions(path: pathlib.Path) -> list[pathlib.Path]:
     raise from_os_error(error, path) from None
   found = []
   for name in dict.fromkeys(names):
+    name = urllib.parse.unquote_to_bytes(name) if path.suffix.lower() == ".gltf" else name
     if name.startswith(b"data:") or b"\0" in name or len(name) > 255:
       continue
     other = path.parent / os.fsdecode(name.replace(b"\\", b"/"))

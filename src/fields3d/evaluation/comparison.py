@@ -130,10 +130,16 @@ def _wordless(protocols: set[str]) -> set[str]:
 def protocols(evaluation: Evaluation) -> dict[str, set[str]]:
   """row's name of a metric -> what its names in brackets and its protocols say, without how many rows there were."""
   found: dict[str, set[str]] = {}
+  names = _names(evaluation)
   for metric in evaluation.metrics:
     words = " ".join([*re.findall(r"\[.*\]", _COUNTED.sub("", metric.name)), _COUNTED.sub("", metric.protocol)])
-    found.setdefault(row_name(metric.name), set()).add(words)
+    found.setdefault(row_name(metric.name, names), set()).add(words)
   return found
+
+
+def _names(evaluation: Evaluation) -> set[str]:
+  """Of the rows' metrics."""
+  return {metric.name for row in evaluation.rows for metric in row.metrics}
 
 
 def _brief(value: Any) -> str:
@@ -212,7 +218,7 @@ def _value(metric: Metric | None) -> float:
 def _set_metrics(evaluations: Sequence[Evaluation], paired: set[str], notes: list[str]) -> list[Compared]:
   """The metrics of whole sets, which no row has: each run's own figure, no test."""
   tables = [{_COUNTED.sub("", m.name): m for m in e.metrics if m.subject == "prediction"
-             and row_name(m.name) not in paired} for e in evaluations]
+             and row_name(m.name, paired) not in paired} for e in evaluations]
   out = []
   for name, metric in tables[0].items():
     if not all(name in table for table in tables):

@@ -19,7 +19,7 @@ from fields3d.core.progress import progress
 from fields3d.core.task import lookup
 from fields3d.core.types import Shape
 from fields3d.evaluation.aggregate import summarise
-from fields3d.evaluation.cloud_protocols import PROTOCOLS, CloudProtocol
+from fields3d.evaluation.cloud_protocols import PROTOCOLS, CloudProtocol, in_model_frame
 from fields3d.evaluation.distribution import sheet, side_by_side
 from fields3d.evaluation.results import Evaluation, EvaluationInput, Evaluator, Metric, Row
 from fields3d.evaluation.samples import choose, cloud_of
@@ -56,10 +56,11 @@ def completion(split: Literal["train", "val", "test"] = "test", num: Count | Non
     pictures: scans on the sheet, each beside its first completions and the whole shape; picture: pixels of a side.
     seed: of every random choice; `EvaluationInput.seed` replaces it.
 
-  Source: Wu et al. 2020, "Multimodal shape completion via conditional generative adversarial networks", for MMD, UHD and TMD.
+  Source: Wu et al. 2020, "Multimodal shape completion via conditional generative adversarial networks", for UHD and
+    TMD. Their MMD takes the completions of all scans together; "completion_mmd" is of a scan's own.
   """
   settings = dict(locals())
-  chosen_protocol, per_cloud = PROTOCOLS[protocol], points or PROTOCOLS[protocol].points
+  chosen_protocol, per_cloud = in_model_frame(PROTOCOLS[protocol]), points or PROTOCOLS[protocol].points
 
   def run(inputs: EvaluationInput) -> Evaluation:
     chosen = seed if inputs.seed is None else inputs.seed

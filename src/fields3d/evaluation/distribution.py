@@ -11,7 +11,7 @@ from PIL import Image, ImageDraw
 from fields3d.core.config import Count, Fraction, Index
 from fields3d.core.progress import progress
 from fields3d.core.types import Dataset, Mesh, Shape
-from fields3d.evaluation.cloud_protocols import PROTOCOLS, CloudProtocol
+from fields3d.evaluation.cloud_protocols import PROTOCOLS, CloudProtocol, in_model_frame
 from fields3d.evaluation.results import Evaluation, EvaluationInput, Evaluator, Row
 from fields3d.evaluation.samples import LazyMeshes, choose, cleaned, clouds_of, draw_clouds, draw_meshes
 from fields3d.evaluation.set_comparison import Clouds, Comparison, Emd, compare_sets
@@ -46,7 +46,7 @@ def distribution(pred: str = "sdf", split: Literal["train", "val", "test"] = "te
     seed: of every random choice; `EvaluationInput.seed` replaces it.
   """
   settings = dict(locals())
-  chosen_protocol, per_cloud = PROTOCOLS[protocol], points or PROTOCOLS[protocol].points
+  chosen_protocol, per_cloud = in_model_frame(PROTOCOLS[protocol]), points or PROTOCOLS[protocol].points
 
   def run(inputs: EvaluationInput) -> Evaluation:
     chosen = seed if inputs.seed is None else inputs.seed

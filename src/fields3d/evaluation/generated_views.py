@@ -68,7 +68,8 @@ def generated_views(split: Literal["train", "val", "test"] = "test", num: Count 
         made.append(eight_bits(np.clip(draws.picture(i, pose)["rgb"], 0, 1)))
         watch("pictures of draws", i + 1, count)
       real = _photographs(held, index, len(made[0]))
-      training = _photographs(trained, choose(len(trained), count, chosen, "train"), len(made[0]))
+      known = choose(len(trained), count, chosen, "train")
+      training = _photographs(trained, known, len(made[0]))
       sets = {"draws": np.stack(made), "held out": real, CONTROL: training, **baselines(training, chosen)}
       kept = Kept(inputs.out_dir.parent.parent / "features")
       found = {name: _features(stack, network, kept, lambda done, n=name: watch(n, done, count)) for name, stack in sets.items()}
@@ -76,7 +77,8 @@ def generated_views(split: Literal["train", "val", "test"] = "test", num: Count 
       protocol = f"pictures of {len(made[0])} x {len(made[0])} pixels over white, one a draw, from the poses of the held-out ones"
       metrics, warnings = compare_image_features(FeatureSet(found["draws"], np.arange(count)), FeatureSet(found["held out"], groups),
                                                  network, protocol, chosen, subsets, min(subset_size, count), watch)
-    metrics = beside(metrics, found, groups, network, chosen, protocol)
+    seen = _shapes_of(trained, known)
+    metrics = beside(metrics, found, groups, {CONTROL: seen, SET: seen}, network, chosen, protocol)
     metrics += geometry_metrics(draws, poses[:pairs], inputs.dataset.info["camera"]["half_view"], chosen)
     rows = _sheets(draws, real, inputs.out_dir, min(pictures, count)) if pictures else []
     return Evaluation("generated_views", metrics, rows, warnings, settings | {"seed": chosen}, "sheet", "real control")
@@ -116,17 +118,24 @@ def baselines(training: np.ndarray, seed: int) -> dict[str, np.ndarray]:
   return {"noise": noise, "mean picture": mean, SET: turned, VIEW: one}
 
 
-def beside(metrics: Sequence[Metric], found: Mapping[str, np.ndarray], groups: np.ndarray, network: Network, seed: int,
-           protocol: str) -> list[Metric]:
+def beside(metrics: Sequence[Metric], found: Mapping[str, np.ndarray], groups: np.ndarray, shapes: Mapping[str, np.ndarray],
+           network: Network, seed: int, protocol: str) -> list[Metric]:
   """The metrics, the distance and KID with the real control's beside them, then those of the other sets, and the draws'
-  distance over the best baseline's, wrong colours read as a set of views and as one view."""
+  distance over the best baseline's, wrong colours read as a set of views and as one view.
+
+  Args:
+    groups: the shapes of the held-out pictures; shapes: those of other sets that have several pictures of a shape.
+  """
   real, count = found["held out"], len(found["draws"])
   distance = {name: frechet_of_sets(x, real) for name, x in found.items() if name not in ("draws", "held out")}
-  kernel = {name: kid(x, real, None, groups, resamples=0)[0] for name, x in found.items() if name in distance}
+  kernel = {name: kid(x, real, shapes.get(name), groups, resamples=0)[0] for name, x in found.items() if name in distance}
   out = []
   for metric in metrics:
-    floor = {network.metric: distance[CONTROL], network.kernel: kernel[CONTROL]}.get(metric.name, metric.floor)
-    out.append(dataclasses.replace(metric, floor=floor))
+    floor = {network.metric: distance[CONTROL], network.kernel: kernel[CONTROL]}.get(metric.name)
+    if floor is not None:
+      said = metric.protocol.replace("; control: between halves of B", "")
+      metric = dataclasses.replace(metric, floor=floor, protocol=f"{said}; control: {CONTROL} in place of the draws")
+    out.append(metric)
   words = f"in place of the draws; {network.protocol}; {protocol}"
   for name in distance:
     for title, value in ((network.metric, distance[name]), (network.kernel, kernel[name])):

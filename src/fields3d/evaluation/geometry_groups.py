@@ -144,7 +144,7 @@ def sharp_edges(case: Case, rng: np.random.Generator) -> list[Metric]:
   100,000 points on each surface; one is near an edge if another within 0.01 of the truth's longest side has a normal
   with |cos| < 0.1, BSP-Net's rule; F at 0.01 of that side. See `metrics.edges`.
   """
-  side = float(np.ptp(case.truth.vertices[np.unique(case.truth.faces)], axis=0).max())
+  side = float(np.ptp(case.truth.vertices[distinct(case.truth.faces)], axis=0).max())
   radius, threshold = edges.RADIUS * side, edges.THRESHOLD * side
   streams = rng.spawn(3)
   meshes = (case.prediction, case.truth, case.truth)

@@ -71,9 +71,9 @@ def judge(mesh: Mesh, how: Measures) -> dict[str, Any]:
 
 
 def checks(facts: Facts | None) -> dict[str, bool | None]:
-  """The answers to all yes-or-no questions; a mesh that is missing (None) is nothing, good or bad."""
+  """The answers to all yes-or-no questions; to a mesh that is missing (None), the bad ones."""
   if facts is None:
-    return dict.fromkeys((*CHECKS, "stands"), False)
+    return {name: not check.good for name, check in CHECKS.items()} | {"stands": False}
   found = Census(**{field.name: facts[field.name] for field in dataclasses.fields(Census)})
   return {**{name: check.of(found) for name, check in CHECKS.items()}, "stands": facts["stands"]}
 
@@ -140,7 +140,7 @@ def quality(num: Count = 64, resolution: Count = 128, split: Literal["train", "v
     real = reference_meshes(inputs.dataset, split, min(references, total) if total else None, chosen)
     control = [facts for _, facts in _judged(real, how, "real meshes judged")]
     what = "drawn shapes" if sampled else "reconstructed training shapes (the task cannot be sampled)"
-    words = (f"{len(facts)} {what}, {resolution} nodes an axis, one without a surface counting as no for every share; "
+    words = (f"{len(facts)} {what}, {resolution} nodes an axis, one without a surface counting against every share; "
              f"control: {len(control)} true surfaces of split {split!r}")
     rows = [Row(f"{'sample' if sampled else 'train'} {i}", "", i, meshes.problems.get(i, "ok"), facts=one or {})
             for i, one in enumerate(facts)]

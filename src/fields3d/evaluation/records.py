@@ -2,7 +2,7 @@
 
 import dataclasses
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from fields3d.core.errors import BadData, MissingInput
@@ -86,20 +86,24 @@ def provenance(command: str, environment: Mapping[str, Any]) -> dict[str, Any]:
 
 def _evaluation(entry: Mapping[str, Any]) -> Evaluation:
   metrics = tuple(_metric(metric) for metric in entry["metrics"])
-  known = {row_name(metric.name): metric for metric in metrics}
+  names = {name for row in entry["rows"] for name in row["metrics"]}
+  known = {row_name(metric.name, names): metric for metric in metrics}
   rows = tuple(_row(row, known) for row in entry["rows"])
   return Evaluation(str(entry["name"]), metrics, rows, tuple(map(str, entry["warnings"])), dict(entry["settings"]),
                     str(entry.get("unit", "shape")), str(entry.get("control", "floor")))
 
 
-def row_name(name: str) -> str:
-  """The name that a row's metric has, of the set's: without statistic and without the protocol in brackets.
+def row_name(name: str, names: Collection[str] = ()) -> str:
+  """The name that a row's metric has, of the set's: without statistic, and without the protocol in brackets where no row's
+  metric, of `names`, has them.
 
   >>> row_name("psnr [mic test 200x200, white, sRGB]/mean")
   'psnr'
+  >>> row_name("iou [occnet]/mean", ["iou", "iou [occnet]"])
+  'iou [occnet]'
   """
-  name = bare(name)
-  return name.removesuffix("/mean").removesuffix("/median")
+  plain = name.removesuffix("/mean").removesuffix("/median")
+  return plain if plain in names else bare(name).removesuffix("/mean").removesuffix("/median")
 
 
 def _metric(found: Mapping[str, Any]) -> Metric:
@@ -117,7 +121,7 @@ def _row(found: Mapping[str, Any], known: Mapping[str, Metric]) -> Row:
   def metrics(kind):
     out = []
     for name, part in found.get(kind, {}).items():
-      shared = known.get(row_name(name))
+      shared = known.get(name)
       better = part.get("better") or (shared.better if shared else None)
       out.append(_metric({"name": name, "value": part["value"], "low": part["low"], "high": part["high"],
                           "n": part["n"], "floor": part["floor"], "seed": shared.seed if shared else 0,

@@ -159,7 +159,7 @@ def compare_image_features(a: FeatureSet, b: FeatureSet, network: Network, proto
                    advance=lambda done: watch("curves of size", done, 11))
   matched, control, real_kid = _matched(a, b, seed)
   value, interval = kid(a.features, b.features, a.groups, b.groups, seed=seed)
-  size = min(subset_size, len(a.features), len(b.features))
+  size = min(subset_size, len(a.features) // 2, len(b.features) // 2)  # of whole sets, subsets would all be one
   mean, deviation = kid_of_subsets(a.features, b.features, subsets, size, seed)
   jackknife = "interval over shapes or images of both sets by a jackknife in 10 blocks"
 
@@ -187,17 +187,26 @@ def compare_image_features(a: FeatureSet, b: FeatureSet, network: Network, proto
 
 
 def _matched(a: FeatureSet, b: FeatureSet, seed: int) -> tuple[float, float, float]:
-  """Frechet distance of equal parts of A and B, of the halves of B, and KID of the halves: means over splits."""
+  """Frechet distance of parts of A and B of as many images, of the halves of B, and KID of the halves: means over splits."""
   found = []
   names_a, names_b = np.unique(a.groups), np.unique(b.groups)
-  num = min(len(names_a), len(names_b) // 2)
   for split in range(SPLITS):
     rng = np.random.default_rng((seed, 11, split))
-    order = rng.permutation(names_b)
-    part, one, two = a.only(rng.permutation(names_a)[:num]), b.only(order[:num]), b.only(order[num:2 * num])
+    order, order_a = rng.permutation(names_b), rng.permutation(names_a)
+    sides = (a, order_a), (b, order[:len(order) // 2]), (b, order[len(order) // 2:][:len(order) // 2])
+    size = min(np.isin(x.groups, names).sum() for x, names in sides)
+    part, one, two = (_first_images(x, names, size) for x, names in sides)
     found.append((frechet_of_sets(part.features, one.features), frechet_of_sets(two.features, one.features),
                   kid(two.features, one.features, two.groups, one.groups, resamples=0)[0]))
   return tuple(float(x) for x in np.mean(found, axis=0))
+
+
+def _first_images(x: FeatureSet, names: np.ndarray, size: int) -> FeatureSet:
+  """`size` images of the groups of these names: whole groups in this order, the last cut."""
+  place = np.argsort(names)[np.searchsorted(names, x.groups, sorter=np.argsort(names)) % len(names)]
+  place = np.where(np.isin(x.groups, names), place, len(names))
+  taken = np.sort(np.argsort(place, kind="stable")[:size])
+  return FeatureSet(x.features[taken], x.groups[taken])
 
 
 def _sizes(a: FeatureSet, b: FeatureSet) -> str:

@@ -36,7 +36,7 @@ from fields3d.metrics.sets import (
     with_failures,
 )
 
-HALF_WORDS = "interval by half-sampling both sets"
+HALF_WORDS = "interval by half-sampling both sets (conservative in small sets)"
 FAILED_WORDS = "failed samples are empty shapes, infinitely far from all"
 Emd = Literal["none", "exact", "annealed"]
 Watch = Callable[[str], Callable[[int, int], None]]
@@ -130,7 +130,7 @@ def compare_sets(samples: Clouds, references: Clouds, training: Clouds | None, p
     far = distances.matrix("cd", samples.points, training.points, "samples to training shapes")
     held = distances.matrix("cd", references.points, training.points, f"{split} to training shapes")
     nearest[samples.rows], distance[samples.rows] = nearest_training(far)
-    metrics += _memorisation(distance[samples.rows], nearest_training(held)[1], setting)
+    metrics += _memorisation(distance[samples.rows], nearest_training(held)[1], len(training.rows), setting)
   return Comparison(tuple(metrics), tuple(_warnings(samples, references, k)), nearest, distance)
 
 
@@ -261,20 +261,20 @@ def _frechet(samples: Clouds, references: Clouds, control: Clouds, against: Clou
                         min(len(x), len(y)), frechet_of_sets(a, b), "lower", words, 1000)
 
 
-def _memorisation(samples: np.ndarray, held_out: np.ndarray, setting: _Setting) -> list[Metric]:
-  """Z_U, and the median distance to the nearest training shape; the control is held-out shapes' own."""
+def _memorisation(samples: np.ndarray, held_out: np.ndarray, known: int, setting: _Setting) -> list[Metric]:
+  """Z_U, and the median distance to the nearest of `known` training shapes; the control is held-out shapes' own."""
   found = copy_test(samples, held_out, setting.seed)
   order = np.random.default_rng((setting.seed, 13)).permutation(len(held_out))
   half = len(held_out) // 2
   real = copy_test(held_out[order[:half]], held_out[order[half:]], setting.seed, resamples=2)
-  words = ("Mann-Whitney Z of distances to the nearest training shape, samples against references, ties corrected; "
+  words = (f"Mann-Whitney Z of distances to the nearest of {known:,} training shapes, samples against references, ties corrected; "
            "far below 0 is copying, above 0 says only that samples are farther away; p (copying) = "
            f"{found.p_value:.2g}; {setting.protocol.words('cd')}; interval: bootstrap over both sets, training shapes "
            f"fixed; failed samples left out; its control: {half} references against the other {len(held_out) - half}")
   rng = np.random.default_rng((setting.seed, 17))
   medians = [np.median(samples[rng.integers(len(samples), size=len(samples))]) for _ in range(1000)]
   factor = setting.protocol.mmd_factors["cd"]
-  text = (f"median over samples of the distance to the nearest training shape, times {factor:g}; much lower than its "
+  text = (f"median over samples of the distance to the nearest of {known:,} training shapes, times {factor:g}; much lower than its "
           f"control (the references') is copying; {setting.protocol.words('cd')}; percentile bootstrap over samples; "
           "failed samples left out")
   return [setting.metric("z_u_cd", found.z, found.interval, min(len(samples), len(held_out)), real.z, "higher", words),

@@ -181,6 +181,7 @@ def _depths(mesh: Mesh, label: np.ndarray, num: int, inner: np.ndarray, closed: 
     box = inner[found]
     found = found[((low[candidate] < low[box]) & (high[box] < high[candidate])).all(1)]
     if len(found):
-      faces = mesh.faces[order[start[candidate]:start[candidate + 1]]]
-      depth[found[np.abs(winding_number(Mesh(mesh.vertices, faces), probe[found])) > 0.5]] += 1
+      own = x[order[start[candidate]:start[candidate + 1]]]
+      alone = Mesh(own.reshape(-1, 3), np.arange(3 * len(own)).reshape(-1, 3))
+      depth[found[np.abs(winding_number(alone, probe[found])) > 0.5]] += 1
   return depth

@@ -58,8 +58,15 @@ def size_curve(a: np.ndarray, b: np.ndarray, groups_a: np.ndarray | None = None,
   Raises:
     UsageFault: the least share of a set is under two features.
   """
-  orders = [[_Order(len(x), g, np.random.default_rng((seed, k, repeat))) for k, (x, g) in
-             enumerate(((a, groups_a), (b, groups_b)))] for repeat in range(REPEATS)]
+  return _curve(a, b, _orders(a, b, groups_a, groups_b, seed), shares)
+
+
+def _orders(a, b, groups_a, groups_b, seed: int) -> list:
+  return [[_Order.random(len(x), g, np.random.default_rng((seed, k, repeat))) for k, (x, g) in
+           enumerate(((a, groups_a), (b, groups_b)))] for repeat in range(REPEATS)]
+
+
+def _curve(a: np.ndarray, b: np.ndarray, orders: Sequence, shares: Sequence[float]) -> SizeCurve:
   sizes, values = [], []
   for share in shares:
     found, lengths = [], []
@@ -82,12 +89,14 @@ def estimate(a: np.ndarray, b: np.ndarray, groups_a: np.ndarray | None = None, g
              advance: Callable[[int], None] = lambda done: None) -> Estimate:
   """The curve with intervals by a jackknife that leaves out a tenth of both sets' groups at a time.
 
-  A bootstrap would repeat images and so raise every Frechet distance; leaving out does not. The intervals cover the
+  A bootstrap would repeat images and so raise every Frechet distance; leaving out does not. The random parts of what is left
+  are those of the whole sets, less what is left out, so that nothing else differs. The intervals cover the
   draw of both sets' groups: `whole` is for the expected distance at this N, `infinite` for the line's end at infinite N,
   not for the line's own bend. They are centred on the estimate and too wide where the sets are of one distribution.
   `advance` is told how many of the `blocks` + 1 curves are done.
   """
-  curve = size_curve(a, b, groups_a, groups_b, shares, seed)
+  orders = _orders(a, b, groups_a, groups_b, seed)
+  curve = _curve(a, b, orders, shares)
   advance(1)
   labels = [np.arange(len(x)) if g is None else np.asarray(g) for x, g in ((a, groups_a), (b, groups_b))]
   names = [np.unique(g) for g in labels]
@@ -97,19 +106,28 @@ def estimate(a: np.ndarray, b: np.ndarray, groups_a: np.ndarray | None = None, g
   found = []
   for block in range(blocks):
     keep = [np.isin(g, n[c != block]) for g, n, c in zip(labels, names, cut)]
-    part = size_curve(a[keep[0]], b[keep[1]], labels[0][keep[0]], labels[1][keep[1]], shares, seed + 1 + block)
+    part = _curve(a[keep[0]], b[keep[1]], [[order.only(k) for order, k in zip(pair, keep)] for pair in orders], shares)
     found.append((part.whole, part.infinite))
     advance(2 + block)
   reach = scipy.stats.t.ppf(0.975, blocks - 1) * np.sqrt((blocks - 1) * np.var(found, axis=0))
   return Estimate(curve, *((float(v - r), float(v + r)) for v, r in zip((curve.whole, curve.infinite), reach)))
 
 
+@dataclasses.dataclass(frozen=True)
 class _Order:
-  """Groups in a random order, of which parts are taken from the front."""
+  """Groups in an order, of which parts are taken from the front. groups (n,): of each feature; rank: of each group."""
+  groups: np.ndarray
+  rank: np.ndarray
 
-  def __init__(self, num: int, groups: np.ndarray | None, rng: np.random.Generator):
-    self._groups = np.unique(np.arange(num) if groups is None else groups, return_inverse=True)[1]
-    self._rank = rng.permutation(self._groups.max(initial=-1) + 1)
+  @staticmethod
+  def random(num: int, groups: np.ndarray | None, rng: np.random.Generator) -> "_Order":
+    groups = np.unique(np.arange(num) if groups is None else groups, return_inverse=True)[1]
+    return _Order(groups, rng.permutation(groups.max(initial=-1) + 1))
 
   def part(self, share: float) -> np.ndarray:
-    return np.flatnonzero(self._rank[self._groups] < max(round(share * len(self._rank)), 1))
+    return np.flatnonzero(self.rank[self.groups] < max(round(share * len(self.rank)), 1))
+
+  def only(self, kept: np.ndarray) -> "_Order":
+    """The order of the features that are kept (n,) bool."""
+    names, groups = np.unique(self.groups[kept], return_inverse=True)
+    return _Order(groups, self.rank[names].argsort().argsort())

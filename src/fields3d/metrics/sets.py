@@ -6,7 +6,8 @@ shape, other failures included: it is nobody's nearest neighbour, covers nothing
 Intervals are by half-sampling (the delete-half jackknife): figures of random halves of both sets, drawn without
 replacement, spread about their own mean as figures of whole sets spread about the truth. A bootstrap would not do: it
 draws a shape twice, at distance 0 to itself, which nearest neighbours take for a perfect match. Means of halves are
-biased (fewer shapes, farther neighbours), therefore only their spread is used.
+biased (fewer shapes, farther neighbours), therefore only their spread is used. In sets of tens of shapes the spread of halves is
+larger than it should be, so that intervals are wider than 95 % asks for.
 
 Source: Shao & Wu 1989, "A general theory for jackknife variance estimation" (consistent also where one deletion at a
 time is not). Achlioptas et al. 2018 and Yang et al. 2019, "PointFlow", section 5 for MMD, COV, JSD and 1-NNA.
