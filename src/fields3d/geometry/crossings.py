@@ -18,6 +18,7 @@ import numpy as np
 from fields3d.geometry import topology
 
 MOST_CONE = 512  # faces of cones a point, above which the tree of `igl.fast_winding_number` is quicker
+MOST_BALLS = 10**9  # holes times points that are looked at one by one: half a minute
 _TILT = np.array([0.01234567, 0.00765432])  # of the rays from the z axis: models have faces along the axes
 _EPS = 1e-13  # above the rounding of an area in the unit square
 _PAIRS = 2**18  # of points and faces looked at together: bounds the memory
@@ -42,6 +43,8 @@ def inside(vertices: np.ndarray, faces: np.ndarray, points: np.ndarray) -> tuple
   cone, loop, apex = _cones(vertices, faces)
   vertices = np.ascontiguousarray(np.concatenate([vertices, apex]))
   few = len(cone) > 4 * len(apex)  # a hole costs about as much as a face
+  if few and len(apex) * len(points) > MOST_BALLS:
+    return None
   near = _near(vertices, cone, loop, apex, points) if few else np.arange(len(points) if len(cone) else 0)
   if len(near) * len(cone) > MOST_CONE * len(points):
     return None
