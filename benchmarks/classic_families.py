@@ -179,12 +179,14 @@ def cells(records: list[dict], suffix: str = "", value: str = "value") -> list[s
 
 def main() -> int:
   parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-  parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path("runs/classic"))
-  parser.add_argument("--families", type=lambda text: text.split(","), default=list(FAMILIES))
-  parser.add_argument("--seeds", type=lambda text: [int(seed) for seed in text.split(",")], default=[0, 1, 2])
-  parser.add_argument("--on", choices=("chairs", "furniture"), default="chairs")
-  parser.add_argument("--meshes", action="store_true")
-  parser.add_argument("--table", action="store_true")
+  parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path("runs/classic"), help="where runs are (default %(default)s)")
+  parser.add_argument("--families", type=lambda text: text.split(","), default=list(FAMILIES),
+                      help=f"of {','.join(FAMILIES)} (default: all)")
+  parser.add_argument("--seeds", type=lambda text: [int(seed) for seed in text.split(",")], default=[0, 1, 2],
+                      help="of training (default 0,1,2)")
+  parser.add_argument("--on", choices=("chairs", "furniture"), default="chairs", help="the data (default %(default)s)")
+  parser.add_argument("--meshes", action="store_true", help="exact EMD, surfaces, pictures and costs too")
+  parser.add_argument("--table", action="store_true", help="only print what is there")
   args = parser.parse_args()
   if unknown := set(args.families) - set(FAMILIES):
     parser.error(f"--families: there is no {', '.join(sorted(unknown))}; known: {', '.join(FAMILIES)}")
