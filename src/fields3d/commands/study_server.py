@@ -60,6 +60,7 @@ class Server(http.server.ThreadingHTTPServer):
   """The server of one study, on 127.0.0.1 only; port 0 takes a free one."""
   daemon_threads = True
   allow_reuse_address = True
+  request_queue_size = 128  # the library's 5 resets connections where a class of raters chooses at once
 
   def __init__(self, study: Study, folder: pathlib.Path, port: int):
     self.study, self.folder, self.choices = study, folder, Choices(folder, study)
