@@ -203,8 +203,8 @@ def _matched(a: FeatureSet, b: FeatureSet, seed: int) -> tuple[float, float, flo
 
 def _first_images(x: FeatureSet, names: np.ndarray, size: int) -> FeatureSet:
   """`size` images of the groups of these names: whole groups in this order, the last cut."""
-  place = np.argsort(names)[np.searchsorted(names, x.groups, sorter=np.argsort(names)) % len(names)]
-  place = np.where(np.isin(x.groups, names), place, len(names))
+  order = {name: i for i, name in enumerate(names.tolist())}
+  place = [order.get(group, len(names)) for group in x.groups.tolist()]
   taken = np.sort(np.argsort(place, kind="stable")[:size])
   return FeatureSet(x.features[taken], x.groups[taken])
 
