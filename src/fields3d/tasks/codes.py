@@ -1,7 +1,7 @@
 """Latent codes: bounded look-up, fitting to an unseen shape, new ones from a Gaussian, ways between two, draws of an encoder's."""
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import jax
 import jax.numpy as jnp
@@ -9,6 +9,7 @@ import optax
 from jaxtyping import Array, Float
 
 from fields3d.core.config import Count, NonNegative, Positive
+from fields3d.core.errors import UsageFault
 from fields3d.core.numerics import norm
 
 
@@ -42,6 +43,20 @@ def within(codes: Float[Array, "*b d"], bound: float | None) -> Float[Array, "*b
   length = norm(codes)
   scale = jnp.where(length > bound, bound / (length + 1e-7), 1.0)
   return codes * scale[..., None]
+
+
+def surface_of(batch: Mapping[str, jax.Array], enough: int) -> jax.Array:
+  """The points on surfaces (r, n, 3) that an encoder reads.
+
+  Raises:
+    UsageFault: the batch has none; `enough` of them is the remedy.
+
+  >>> surface_of({"surface": jnp.zeros((1, 2, 3))}, 1024).shape
+  (1, 2, 3)
+  """
+  if "surface" not in batch:
+    raise UsageFault("--config.data.surface", "the batches have no points on surfaces", f"set it, as to {enough}")
+  return batch["surface"]
 
 
 def between(params, extra, za: Float[Array, "*s"], zb: Float[Array, "*s"], t: float) -> Float[Array, "*s"]:

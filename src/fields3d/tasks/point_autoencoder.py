@@ -18,7 +18,7 @@ from fields3d.generative.flows import Flow
 from fields3d.losses.latent import kl_to_normal
 from fields3d.networks.mlp import linear
 from fields3d.networks.point_adversaries import init_layers, layers
-from fields3d.tasks.codes import between, drawn
+from fields3d.tasks.codes import between, drawn, surface_of
 from fields3d.tasks.point_decoders import POINT_DECODERS, PointDecoder
 
 
@@ -75,9 +75,7 @@ class _PointAutoencoder:
 
   def _code(self, own, batch):
     """Mean and log variance of the codes of clouds, batch["surface"] (r, n, 3); no log variance without a distribution."""
-    if "surface" not in batch:
-      raise UsageFault("--config.data.surface", "the batches have no points on surfaces", "set it, as to 2048")
-    surface = batch["surface"]
+    surface = surface_of(batch, 2048)
     h = jnp.max(layers(own["encoder"], surface), axis=1)
     if self.kl is None:
       return h, None

@@ -9,13 +9,12 @@ import jax
 import jax.numpy as jnp
 
 from fields3d.core.config import Count, From, Given, NonNegative, Positive
-from fields3d.core.errors import UsageFault
 from fields3d.core.schedules import Rate, Schedule, as_schedule
 from fields3d.core.task import Task
 from fields3d.fields import AUTOENCODERS
 from fields3d.fields.autoencoder import ShapeAutoencoder
 from fields3d.losses.latent import kl_to_normal, occupancy_cross_entropy, truncated_l1
-from fields3d.tasks.codes import between, drawn
+from fields3d.tasks.codes import between, drawn, surface_of
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,7 +77,7 @@ class _ShapeVae:
 
   def loss(self, params, extra, batch, key, step):
     del extra
-    own, surface = params["model"], _surface(batch)
+    own, surface = params["model"], surface_of(batch, 1024)
     if self.noise:
       surface = surface + self.noise * jax.random.normal(jax.random.fold_in(key, 1), surface.shape)
     mean, log_variance = self.model.encode(own, surface)
@@ -97,7 +96,7 @@ class _ShapeVae:
 
   def _latents(self, params, extra, batch, key):
     del extra
-    mean, log_variance = self.model.encode(params["model"], _surface(batch))
+    mean, log_variance = self.model.encode(params["model"], surface_of(batch, 1024))
     return drawn(key, mean, log_variance) if self.sampled else mean
 
   def _encode(self, params, extra, points, key):
@@ -111,9 +110,3 @@ class _ShapeVae:
   def _sample(self, params, extra, key, num):
     del params, extra
     return jax.random.normal(key, (num, *self.model.shape), jnp.float32)
-
-
-def _surface(batch):
-  if "surface" not in batch:
-    raise UsageFault("--config.data.surface", "the batches have no points on surfaces", "set it, as to 1024")
-  return batch["surface"]
