@@ -8,8 +8,8 @@ what both need. A family that fails costs itself alone; the command then ends wi
   python benchmarks/classic_families.py [--out runs/classic] [--families dit,rgan] [--seeds 0,1,2] [--on furniture] [--meshes] [--table]
 
 --meshes adds exact EMD, surfaces, pictures and costs (cloud families get surfaces by point_surfaces.py, trained first); --table only
-prints. A figure is the mean over seeds, in brackets the lowest and the highest bound of the seeds' 95 % intervals. The sets that need no
-model are judged beside the first family.
+prints. A figure is the mean over seeds, in brackets the lowest and the highest bound of the seeds' 95 % intervals, in round brackets
+the seeds' own. The sets that need no model are judged once, beside the family that comes first.
 """
 
 import argparse
@@ -19,6 +19,7 @@ import pathlib
 import subprocess
 import sys
 import time
+from collections.abc import Iterable
 
 import numpy as np
 
@@ -130,7 +131,7 @@ def evaluate(workdir: pathlib.Path, family: Family, sections: str, *more: str) -
     run(workdir.with_suffix(".log"), "evaluate", workdir, "--only", sections, *more)
 
 
-def make(out: pathlib.Path, name: str, data: str, seed: int, meshes: bool, trivial: bool) -> None:
+def make(out: pathlib.Path, name: str, data: str, seed: int, meshes: bool) -> None:
   """Trains and judges one family from one seed, what it starts from first."""
   family, more = FAMILIES[name], ()
   if family.first:
@@ -139,7 +140,9 @@ def make(out: pathlib.Path, name: str, data: str, seed: int, meshes: bool, trivi
     more = (f"--config.init_from={start}",)
   workdir = out / data / name / str(seed)
   train(workdir, family, data, seed, *more)
-  evaluate(workdir, family, "draws", f"--config.evals.draws.trivial={trivial}")
+  every = [record for other in FAMILIES for record in records(out, data, other).values()]
+  known = cells(every, f"/{next(iter(TRIVIAL))}")[0]
+  evaluate(workdir, family, "draws", f"--config.evals.draws.trivial={not known}")
   if not meshes:
     return
   evaluate(workdir, family, "transport")
@@ -157,24 +160,31 @@ def table(out: pathlib.Path, data: str) -> list[str]:
   lines = [f"| family | seeds | steps | {' | '.join(COLUMNS)} |", "|---" * (len(COLUMNS) + 3) + "|"]
   every = []
   for name, family in FAMILIES.items():
-    records = [strict_json.read(path)["evaluations"] for path in sorted((out / data / name).glob(f"*/eval/{family.steps}.json"))]
-    if records:
-      lines.append(f"| {family.title} (`{family.named(data)}`) | {len(records)} | {family.steps:,} | {' | '.join(cells(records))} |")
-      every += records
+    if judged := records(out, data, name):
+      lines.append(f"| {family.title} (`{family.named(data)}`) | {', '.join(judged)} | {family.steps:,} | "
+                   f"{' | '.join(cells(judged.values(), own=len(judged) > 1))} |")
+      every += judged.values()
   for name, title in TRIVIAL.items():
     lines.append(f"| {title} | | | {' | '.join(cells(every, suffix=f'/{name}'))} |")
   return [*lines, f"| training shapes (real control) | | | {' | '.join(cells(every, value='floor'))} |"]
 
 
-def cells(records: list[dict], suffix: str = "", value: str = "value") -> list[str]:
-  """Each column over the records that have it."""
+def records(out: pathlib.Path, data: str, name: str) -> dict[str, dict]:
+  """What has been measured of a family, by seed."""
+  paths = sorted((out / data / name).glob(f"*/eval/{FAMILIES[name].steps}.json"))
+  return {path.parents[1].name: strict_json.read(path)["evaluations"] for path in paths}
+
+
+def cells(judged: Iterable[dict], suffix: str = "", value: str = "value", own: bool = False) -> list[str]:
+  """Each column over the records that have it; own: each record's figure too."""
   out = []
   for section, name, factor in COLUMNS.values():
-    found = [metric for record in records for metric in record.get(section, {}).get("metrics", ())
+    found = [metric for record in judged for metric in record.get(section, {}).get("metrics", ())
              if metric["name"].partition(" ")[0] == name + suffix]
     of = lambda key, found=found, factor=factor: [factor * metric[key] for metric in found if metric[key] is not None]
     bounds = f" [{min(of('low')):.3g}, {max(of('high')):.3g}]" if value == "value" and of("low") else ""
-    out.append(f"{np.mean(of(value)):.3g}{bounds}" if of(value) else "")
+    each = f" ({', '.join(f'{figure:.3g}' for figure in of(value))})" if own else ""
+    out.append(f"{np.mean(of(value)):.3g}{bounds}{each}" if of(value) else "")
   return out
 
 
@@ -196,7 +206,7 @@ def main() -> int:
     if args.on == "furniture" and not FAMILIES[name].on_furniture:
       continue
     try:
-      make(args.out, name, args.on, seed, args.meshes, trivial=(seed, name) == (args.seeds[0], next(iter(FAMILIES))))
+      make(args.out, name, args.on, seed, args.meshes)
     except Failed as error:
       failed.append(f"{name}, seed {seed}: {error}")
   print(*table(args.out, args.on), *failed, sep="\n")

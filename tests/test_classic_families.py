@@ -8,7 +8,8 @@ import pytest
 
 sys.path.insert(0, str(pathlib.Path(__file__).parents[1] / "benchmarks"))
 
-from classic_families import CODES, COLUMNS, FAMILIES, TRIVIAL, table
+import classic_families
+from classic_families import CODES, COLUMNS, FAMILIES, TRIVIAL, make, table
 
 from fields3d.commands.main import main
 
@@ -35,6 +36,23 @@ def test_the_table_has_a_cell_of_every_figure_and_the_hull_of_seeds(tmp_path):
     path.parent.mkdir(parents=True)
     path.write_text(json.dumps({"evaluations": sections}))
   head, _, row, *poor, control = table(tmp_path, "chairs")
-  assert row.count(" 3 [1, 5] |") == len(COLUMNS) == head.count("|") - 4
+  assert row.count(" 3 [1, 5] (2, 4) |") == len(COLUMNS) == head.count("|") - 4
   assert [line.count("| 100 |") for line in poor] == [1] * len(TRIVIAL)
   assert control.count(" 7 |") == len(COLUMNS)
+
+
+def test_sets_without_a_model_are_judged_once(tmp_path, monkeypatch):
+  told = []
+
+  def run(log, *words):
+    told.append(words)
+    if words[0] == "evaluate":
+      path = words[1] / "eval" / f"{FAMILIES['rgan'].steps}.json"
+      path.parent.mkdir(parents=True)
+      metric = dict(name="1nna_cd_percent/one_shape [words]", value=100.0, low=None, high=None)
+      path.write_text(json.dumps({"evaluations": {"draws": {"metrics": [metric]}}}))
+
+  monkeypatch.setattr(classic_families, "run", run)
+  make(tmp_path, "rgan", "chairs", 1, meshes=False)
+  make(tmp_path, "rgan", "chairs", 2, meshes=False)
+  assert [words[-1] for words in told if words[0] == "evaluate"] == [f"--config.evals.draws.trivial={first}" for first in (True, False)]
