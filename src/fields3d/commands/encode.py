@@ -37,8 +37,8 @@ def run(args: argparse.Namespace) -> int:
 
   opened = open_run(args.workdir, step=args.step)
   latents_of = lookup(opened.predict, "latents", f"{args.workdir}: the task's shapes have no latents")
-  names = [shape.name for shape in opened.dataset.shapes("train")]
-  kept, have, position = None, np.zeros(len(names), int), 0
+  shapes = opened.dataset.shapes("train")
+  kept, have, position = None, np.zeros(len(shapes), int), 0
   with progress() as show:
     while have.min() < args.draws:
       batch = opened.dataset.batch(position, 0, 1)
@@ -46,15 +46,15 @@ def run(args: argparse.Namespace) -> int:
         raise UsageFault(str(args.workdir), "the data's batches do not say which shape is which", "encode a run over shapes")
       found = np.asarray(latents_of(batch, jax.random.fold_in(jax.random.key(args.seed), position)))
       if kept is None:
-        require_memory(args.draws * len(names) * found[0].nbytes, "--draws", "lower it")
-        kept = np.zeros((args.draws, len(names), *found.shape[1:]), np.float32)
+        require_memory(args.draws * len(shapes) * found[0].nbytes, "--draws", "lower it")
+        kept = np.zeros((args.draws, len(shapes), *found.shape[1:]), np.float32)
       for shape, z in zip(batch["shape"], found, strict=True):
         if have[shape] < args.draws:
           kept[have[shape], shape] = z
           have[shape] += 1
       position += 1
-      show("latents", have.sum(), args.draws * len(names))
+      show("latents", have.sum(), args.draws * len(shapes))
   out = args.out or args.workdir / "latents.npz"
-  write_latents(out, kept, names, opened.step)
-  print(f"{out}: latents {found.shape[1:]} of {len(names):,} shapes, {args.draws} of each, of step {opened.step}")
+  write_latents(out, kept, shapes, opened.step)
+  print(f"{out}: latents {found.shape[1:]} of {len(shapes):,} shapes, {args.draws} of each, of step {opened.step}")
   return 0
