@@ -11,7 +11,9 @@ from fields3d.core.task import State, bind
 from fields3d.core.types import Rays
 from fields3d.data import DATASETS
 from fields3d.fields.field import RadianceField
+from fields3d.fields.neus import crossing_depth
 from fields3d.rendering import RENDERERS as RENDERER_TABLE
+from fields3d.rendering.contraction import contract
 from fields3d.tasks import TASKS
 from fields3d.tasks.fit_radiance import _flat_rays, fit_radiance
 from fields3d.tasks.view_corrections import exposed, moved, rotate
@@ -142,6 +144,9 @@ def test_moving_and_exposing_by_nothing_changes_nothing(dataset):
 @pytest.mark.parametrize("settings, words", [
     (dict(curriculum=dict(color=1.0, eikonal=0.1)), "no distance"), (dict(curriculum=dict(colour=1.0)), "no such term"),
     (dict(curriculum=dict(mask=1.0)), "no color"), (dict(proposals=dict(a=NGP)), "wants 0"),
+    (dict(curriculum=dict(color=1.0, cameras=1.0)), "no such corrections"),
+    (dict(curriculum=dict(color=1.0, exposures=1.0)), "no such corrections"),
+    (dict(curriculum=dict(color=1.0, interlevel=1.0)), "one level"),
 ])
 def test_settings_that_do_not_fit_are_refused(dataset, settings, words):
   with pytest.raises(UsageFault, match=words):
@@ -173,3 +178,52 @@ def test_curvature_of_a_sphere_is_the_angle_of_the_step(dataset):
   found = [float(task.losses["field"](params, extra, batch, jax.random.key(k), 0)[1]["curvature"]) for k in range(20)]
   expected = 0.01 / (radius * half) * np.pi / 4  # a random direction's mean share across the normal is pi / 4
   np.testing.assert_allclose(np.mean(found), expected, rtol=0.05)
+
+
+@pytest.mark.parametrize("term", ["coarse", "distortion"])
+def test_terms_that_the_renderer_gives_nothing_for_are_refused(dataset, term):
+  task = task_of(dataset, curriculum={"color": 1.0, term: 1.0})
+  params, extra = task.init(jax.random.key(0))
+  with pytest.raises(UsageFault, match=f"{term}: the renderer gives nothing"):
+    task.losses["field"](params, extra, dataset.batch(0, 0, 1), jax.random.key(0), jnp.int32(0))
+
+
+@pytest.mark.parametrize("settings, words", [
+    (dict(field=NEUS), "no distances in"), (dict(curriculum=dict(color=1.0, depth=1.0)), "no lengths in"),
+])
+def test_normalised_device_coordinates_have_no_lengths(dataset, settings, words):
+  facts = dataset.info | {"ndc": {"width": 8, "height": 8, "fx": 8.0, "fy": 8.0, "near": 1.0}}
+  with pytest.raises(UsageFault, match=words):
+    build(TASKS, dict(name="fit_radiance", field=NGP, **RENDERERS["packed"]) | settings, "task", info=facts)
+
+
+@pytest.mark.parametrize("unbounded, half", [(False, 1.0), (False, 3.0), (True, None)])
+def test_a_distance_absorbs_by_how_much_it_falls_in_whatever_space_it_is(dataset, unbounded, half):
+  """A plane across x in the box: the optical depth of a whole ray is that of its two ends, however the box lies in space."""
+  plane, s = 0.1, 4.0
+  distance = lambda params, x, level: plane - x[..., 0] + 0 * params
+
+  def section(params, x, d, dt, cone, level):
+    return crossing_depth(distance(params, x, level), -d[..., 0], dt, jnp.float32(s)), x, distance(params, x, level), jnp.ones_like(x)
+
+  field = RadianceField(lambda key: jnp.zeros(()), section, lambda params, x, d, codes: x, lambda params, x, level: x[..., 0], distance)
+  facts = dataset.info | {"unbounded": unbounded, "bounds": ((-half,) * 3, (half,) * 3) if half else dataset.info["bounds"]}
+  renderer = build(RENDERER_TABLE, dict(name="proposal", samples=(96,)), "renderer", info=facts | {"unbounded": True})
+  task = fit_radiance(field, renderer, facts)
+  params, extra = task.init(jax.random.key(0))
+  reach, one = 0.9 if half == 1.0 else 2.5, jnp.ones(1)
+  ahead = jnp.array([[1.0, 0.0, 0.0]])
+  rays = Rays(-reach * ahead, ahead, ahead, 0 * one, 0 * one, 2 * reach * one, jnp.full(1, -1))
+  ends = jnp.array([-reach, reach]) / half if half else contract(jnp.array([[-reach, 0, 0], [reach, 0, 0]]))[:, 0]
+  before, after = jax.nn.softplus(-s * (plane - ends))
+  np.testing.assert_allclose(task.predict["render"](params, extra, rays)["opacity"][0], 1 - jnp.exp(before - after), rtol=2e-3)
+
+
+@pytest.mark.parametrize("background", ["white", "random"])
+def test_a_transparent_pixel_says_nothing_against_its_views_true_exposure(dataset, background):
+  """The field is empty, and so are the photographs, which a gain of 0.7 dims: whatever is behind, nothing is wrong."""
+  task = task_of(dataset, background=background, fit_exposure=True, field=NGP | dict(density_bias=-60.0))
+  params, extra = task.init(jax.random.key(0))
+  params["field"]["exposures"] = jnp.zeros((3, 6)).at[0, :3].set(jnp.log(0.7))
+  batch = {k: jnp.asarray(v) for k, v in dataset.batch(0, 0, 1).items()} | {"rgb": jnp.zeros((64, 3)), "alpha": jnp.zeros(64)}
+  assert float(task.losses["field"](params, extra, batch, jax.random.key(1), jnp.int32(0))[0]) < 1e-10

@@ -35,8 +35,8 @@ def scene_dataset(scene: Scene, settings: PixelDraws, shapes: Callable[[str], Se
   """The dataset of a scene.
 
   A batch is {"origins", "directions", "viewdirs" (p, k^2, 3), "radii", "near", "far" (p, k^2), "view" (p, k^2), of the
-  rays; "rgb" (p, 3), premultiplied, and "alpha" (p,), of the pixel; "mask" (p,) bool and "depth" (p,) where some view has
-  one}. Photographs are read at the first batch.
+  rays; "rgb" (p, 3), premultiplied, and "alpha" (p,), of the pixel; "mask" (p,) bool and "depth" (p,), along the ray through
+  its middle, 0 where unknown, where some view has one}. Photographs are read at the first batch.
 
   Args:
     shapes: split -> ground truth, where it is known.
@@ -57,7 +57,7 @@ def scene_facts(scene: Scene) -> dict[str, Any]:
   return {"num_views": len(scene.views["train"]), "near": scene.near, "far": scene.far, "ndc": ndc if scene.ndc else None,
           "unbounded": scene.bounds is None, "bounds": ((-half,) * 3, (half,) * 3), "opaque": scene.opaque,
           "background": scene.protocol.get("background", "none"), "protocol": dict(scene.protocol),
-          "num_shapes": 1}
+          "num_shapes": 1, "world": {"rotation": scene.rotation or np.eye(3).tolist(), **dataclasses.asdict(scene.frame)}}
 
 
 class _Pixels:
@@ -66,6 +66,7 @@ class _Pixels:
   def __init__(self, scene: Scene, settings: PixelDraws):
     self.views, self.settings = list(scene.views["train"]), settings
     self.rig = CameraRig([view.camera for view in self.views], scene_facts(scene))
+    self.axes = -np.array([view.camera.pose[:, 2] for view in self.views])
     self.widths = np.array([view.camera.size[0] for view in self.views])
     sizes = np.array([view.camera.size[0] * view.camera.size[1] for view in self.views], np.int64)
     self.ends = np.cumsum(sizes)
@@ -105,6 +106,9 @@ class _Pixels:
     out["radii"] = out["radii"] / np.float32(side)
     colors = self.pixels["colors"][chosen].astype(np.float32) / 65535
     extra = {name: self.pixels[name][chosen] for name in ("mask", "depth") if name in self.pixels}
+    if "depth" in extra:
+      ahead = np.einsum("pki,pi->p", out["viewdirs"], self.axes[view]) / side**2  # cosine of the ray and the camera's axis
+      extra["depth"] = np.where(ahead > 0, extra["depth"] / np.where(ahead > 0, ahead, 1), 0).astype(np.float32)
     return out | {"rgb": colors[:, :3], "alpha": colors[:, 3]} | extra
 
 

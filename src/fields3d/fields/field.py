@@ -29,9 +29,10 @@ class RadianceField:
   init: (key) -> params, a plain nested dict.
   section: (params, x (*b, 3), d (*b, 3), dt (*b,), radius (*b,), level) -> (tau (*b,), features (*b, f), sdf (*b,) or
     None, gradient (*b, 3) or None): the optical depth of the sections with middles x, unit directions d, lengths dt and
-    cone radii, in units of the box, and what `color` needs.
+    cone radii, and what `color` needs. All of it as it lies in the box, but dt, which is a length of the model frame for
+    fields of densities.
   color: (params, features (*b, f), d (*b, 3), appearance (*b, a) or None) -> (*b, 3) in [0, 1].
-  density: (params, x (*b, 3), level) -> (*b,), per unit of the box (fields of distances: seen head-on).
+  density: (params, x (*b, 3), level) -> (*b,), per unit of dt (fields of distances: seen head-on).
   sdf: (params, x (*b, 3), level) -> (*b,), of fields that have one, else None.
   appearance_dim: width of the appearance code that `color` takes.
   """

@@ -52,7 +52,7 @@ def fit_radiance(field: Annotated[RadianceField, From(RADIANCE_FIELDS)], rendere
       interlevel and distortion (mip-NeRF 360); eikonal (fields of distances, at the samples and at `eikonal_points` more
       anywhere in the box); curvature (fields of distances: by how much normals turn over `curvature_step` of the model
       frame in a random direction, where the first `curvature_points` rays meet the surface); mask (opacity against
-      coverage); depth (L1, where known); cameras, exposures (mean squares of the corrections). And level, no weight but
+      coverage); depth (L1, along rays, where known); cameras, exposures (mean squares of the corrections). And level, no weight but
       the number of active encoding levels.
     background: what rays that leave the scene see in training: a constant; a random colour for each pixel, under the
       photograph too where it is transparent; or a learned function of direction. Predictions show the scene's own
@@ -72,7 +72,7 @@ def fit_radiance(field: Annotated[RadianceField, From(RADIANCE_FIELDS)], rendere
     et al. 2021 for appearance codes.
   """
   schedules = {name: as_schedule(value) for name, value in curriculum.items()}
-  _check(schedules, field, renderer, proposals)
+  _check(schedules, field, renderer, proposals, info, {"cameras": refine_cameras, "exposures": fit_exposure})
   sky = mlp(width=32, depth=1) if background == "learned" else None
   fit = _FitRadiance(field, dict(proposals), renderer, info, schedules, loss, background, sky,
                      appearance_std, refine_cameras, fit_exposure, outside_mask == "background", contraction,
@@ -80,7 +80,8 @@ def fit_radiance(field: Annotated[RadianceField, From(RADIANCE_FIELDS)], rendere
   return Task(fit.init, {"field": fit.loss}, fit.predict(), fit.refresh)
 
 
-def _check(schedules: Mapping, field: RadianceField, renderer: Renderer, proposals: Mapping) -> None:
+def _check(schedules: Mapping, field: RadianceField, renderer: Renderer, proposals: Mapping, info: Mapping,
+           corrected: Mapping[str, bool]) -> None:
   for name in schedules:
     if name not in (*TERMS, "level"):
       raise UsageFault(f"--config.task.curriculum.{name}", "no such term", nearest(name, (*TERMS, "level")))
@@ -89,6 +90,18 @@ def _check(schedules: Mapping, field: RadianceField, renderer: Renderer, proposa
   for name in ("eikonal", "curvature"):
     if name in schedules and field.sdf is None:
       raise UsageFault(f"--config.task.curriculum.{name}", "the field has no distance", "remove the term")
+  for name, learned in corrected.items():
+    if name in schedules and not learned:
+      raise UsageFault(f"--config.task.curriculum.{name}", "no such corrections are learned",
+                       "remove the term, or set refine_cameras or fit_exposure")
+  if "interlevel" in schedules and renderer.levels == 1:
+    raise UsageFault("--config.task.curriculum.interlevel", "the renderer has one level of sampling", "remove the term")
+  if info["ndc"] and "depth" in schedules:
+    raise UsageFault("--config.task.curriculum.depth", "there are no lengths in normalised device coordinates",
+                     "remove the term, or set --config.data.ndc=False")
+  if info["ndc"] and field.sdf is not None:
+    raise UsageFault("--config.task.field", "there are no distances in normalised device coordinates",
+                     "use a field of densities, or set --config.data.ndc=False")
   if len(proposals) != renderer.levels - 1:
     raise UsageFault("--config.task.proposals", f"has {len(proposals)} fields, the renderer wants {renderer.levels - 1}",
                      "name one for each level of sampling but the last")
@@ -150,16 +163,15 @@ class _FitRadiance:
     pixels, per = len(batch["rgb"]), len(rays.near) // len(batch["rgb"])
     mean = lambda values: jnp.mean(values.reshape(pixels, per, *values.shape[1:]), axis=1)
     counted, alpha = self._counted(batch, seen, pixels, per)
-    behind, truth = self._backdrop(own, rays, batch, alpha, sky_key, mean)
-
-    def pixel_colors(rgb, covered):
-      color = mean(rgb) + (1 - mean(covered))[:, None] * behind
-      return exposed(color, own["exposures"], batch["view"][:, 0]) if self.fit_exposure else color
-
+    recorded = lambda color: exposed(color, own["exposures"], batch["view"][:, 0]) if self.fit_exposure else color
+    behind, photograph = self._backdrop(own, rays, batch, alpha, sky_key, mean)
+    truth = photograph + (1 - alpha)[:, None] * jax.lax.stop_gradient(recorded(behind))
+    pixel_colors = lambda rgb, covered: recorded(mean(rgb) + (1 - mean(covered))[:, None] * behind)
     shown = pixel_colors(seen.rgb, seen.opacity)
     against = lambda rgb: photometric(rgb, truth, self.image_loss, counted)
     terms = {"color": against(shown)}
     if "coarse" in weights:
+      _given("coarse", seen.coarse)
       terms["coarse"] = sum(against(pixel_colors(rgb, w.sum(-1)))
                             for rgb, (_, w) in zip(seen.coarse, seen.levels, strict=False))
     if "mask" in weights:
@@ -181,15 +193,14 @@ class _FitRadiance:
     return (counted, alpha * batch["mask"]) if self.outside_is_background else (counted & batch["mask"], alpha)
 
   def _backdrop(self, own, rays: Rays, batch, alpha, key, mean):
-    """What lies behind each pixel, and the photograph's colours over it."""
+    """What lies behind each pixel, as it is, and the photograph's colours, as recorded, premultiplied."""
     if self.background == "random":
       behind = jax.random.uniform(key, (len(alpha), 3))
     elif self.sky is not None:
       behind = mean(self._sky(own, rays.viewdirs))
     else:
       behind = jnp.full((len(alpha), 3), SHADES[self.background])
-    rgb = batch["rgb"] * (alpha / jnp.maximum(batch["alpha"], 1e-6))[:, None]
-    return behind, rgb + (1 - alpha)[:, None] * jax.lax.stop_gradient(behind)
+    return behind, batch["rgb"] * (alpha / jnp.maximum(batch["alpha"], 1e-6))[:, None]
 
   def _depth(self, batch, seen: Rendered, mean, counted):
     if "depth" not in batch:
@@ -210,6 +221,7 @@ class _FitRadiance:
       else:
         terms["interlevel"] = sum(interlevel(*last, *level) for level in seen.levels[:-1])
     if "distortion" in weights:
+      _given("distortion", seen.levels)
       terms["distortion"] = distortion(*seen.levels[-1])
     if "eikonal" in weights:
       gradient = seen.section.gradient.reshape(-1, 3)
@@ -250,6 +262,9 @@ class _FitRadiance:
     def bound(field, params, codes):
       def section(x, d, dt, radius):
         place, scale = self._place(x)
+        if field.sdf is not None:  # the section as it lies in the box, where the field's distances are
+          along = jax.jvp(lambda x: self._place(x)[0], (x,), (d,))[1]
+          d, dt = along / norm(along)[..., None], dt * norm(along)
         return Section(*field.section(params, place, d, dt, radius * scale, level))
 
       def shade(section, d, view):
@@ -277,7 +292,9 @@ class _FitRadiance:
 
   def _density(self, params, extra, x, z):
     del z
-    return self.field.density(params["field"]["field"], self._place(x)[0], extra.get("level"))
+    place, scale = self._place(x)
+    density = self.field.density(params["field"]["field"], place, extra.get("level"))
+    return density if self.field.sdf is None else density * scale
 
   def _sdf(self, params, extra, x, z):
     del z
@@ -293,6 +310,11 @@ class _FitRadiance:
     """A radiance field has no code."""
     del params, extra, index
     return jnp.zeros((0,), jnp.float32)
+
+
+def _given(name: str, values: tuple) -> None:
+  if not values:
+    raise UsageFault(f"--config.task.curriculum.{name}", "the renderer gives nothing to hold it against", "remove the term")
 
 
 def _flat_rays(batch: Mapping[str, jax.Array]) -> Rays:
