@@ -123,3 +123,14 @@ def test_what_does_not_fit_is_one_line(settings, says):
   section = dict(name="latent_prior", base=BASE) | settings
   with pytest.raises(UsageFault, match=says):
     build(TASKS, section, "task", info=INFO)
+
+
+def test_a_base_is_used_as_at_the_end_of_its_schedules():
+  """It is not trained here: levels that come in one after another are all in."""
+  levels = dict(name="linear", start=1.0, end=4.0, steps=100)
+  base = dict(name="fit_sdf", curriculum=dict(distance=1.0, level=levels), field=dict(
+      name="encoded", code_dim=3, width=8, encoding=dict(name="fourier", levels=4)))
+  _, extra = build(TASKS, dict(name="latent_prior", base=base, prior=DIFFUSION), "task", info=INFO).init(jax.random.key(0))
+  assert float(extra["base"]["level"]) == 4
+  gan = dict(name="latent_gan", base=base, generator=dict(name="code_generator", dim=3, widths=(8,)), critic=dict(name="code_critic"))
+  assert float(build(TASKS, gan, "task", info=INFO).init(jax.random.key(0))[1]["level"]) == 4

@@ -1,8 +1,10 @@
 """Tasks that have latents: what a prior may be learned over."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import jax
+import jax.numpy as jnp
 
 from fields3d.core.config import Table
 from fields3d.core.errors import UsageFault
@@ -21,6 +23,12 @@ BASES: Table = {
     "point_cloud": point_cloud,
     "voxel_grid": voxel_grid,
 }
+
+
+def init_base(base: Task, key: jax.Array) -> tuple[Mapping, Any]:
+  """Parameters of a base, and what it keeps beside them at the end of all of its schedules: what learns over it does not train it."""
+  params, extra = base.init(key)
+  return params, base.refresh(params, extra, None, None, jnp.int32(2**31 - 1))
 
 
 def latents_of(base: Task, params: Mapping, extra, batch: Mapping, key: jax.Array) -> jax.Array:

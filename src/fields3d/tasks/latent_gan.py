@@ -13,7 +13,7 @@ from fields3d.losses.adversarial import Game, Penalty, consistency, critic_loss,
 from fields3d.losses.collapse import collapse
 from fields3d.networks import CRITICS, GENERATORS
 from fields3d.networks.adversary import Critic, Generator
-from fields3d.tasks.bases import BASES, latents_of
+from fields3d.tasks.bases import BASES, init_base, latents_of
 
 
 def latent_gan(base: Annotated[Task, From(BASES)], generator: Annotated[Generator, From(GENERATORS)],
@@ -67,7 +67,7 @@ class _LatentGan:
 
   def init(self, key):
     base_key, critic_key, generator_key = jax.random.split(key, 3)
-    params, extra = self.base.init(base_key)
+    params, extra = init_base(self.base, base_key)
     found = jax.eval_shape(lambda: self.base.predict["sample"](params, extra, base_key, 1)).shape[1:]
     if found != self.maker.shape:
       raise UsageFault("--config.task.generator", f"makes {self.maker.shape}, the base's latents are {found}",

@@ -12,7 +12,7 @@ from fields3d.core.config import Count, From, Given, Index
 from fields3d.core.errors import UsageFault, nearest
 from fields3d.core.task import Task
 from fields3d.networks.mlp import mlp
-from fields3d.tasks.bases import BASES, latents_of
+from fields3d.tasks.bases import BASES, init_base, latents_of
 from fields3d.tasks.priors import PRIORS, Prior
 
 _OCTAVES = 4  # of the sines by which points of a scan are seen
@@ -64,7 +64,7 @@ class _LatentPrior:
 
   def init(self, key):
     base_key, prior_key, scan_key = jax.random.split(key, 3)
-    params, extra = self.base.init(base_key)
+    params, extra = init_base(self.base, base_key)
     shape = self._shape(params, extra)
     if len(shape) > 1 and not self.prior.sets:
       raise UsageFault("--config.task.prior", f"takes vectors, the base's latents are {shape}", "use prior.name=diffusion")
