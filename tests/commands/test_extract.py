@@ -1,6 +1,7 @@
 """The extract command: files, table and record of a run; faults with their exit codes."""
 
 import argparse
+import json
 
 import jax.numpy as jnp
 import numpy as np
@@ -9,6 +10,7 @@ import trimesh
 
 from fields3d.commands import main, rundir, surfaces
 from fields3d.core.types import Frame, Mesh
+from fields3d.geometry.rays import from_ndc
 from fields3d.training.logging import read_json
 
 
@@ -131,6 +133,39 @@ def test_a_density_becomes_one_mesh_with_the_colours_seen_head_on(scene, tmp_pat
   ball = np.linalg.norm(ply.vertices, axis=1) < 0.6
   shown = ply.visual.vertex_colors[ball, :3] / 127.5 - 1
   np.testing.assert_allclose(shown, ply.vertices[ball] / 0.5, atol=0.05)  # of a unit vector, on a coarse mesh
+
+
+NDC = {"width": 40, "height": 30, "fx": 50.0, "fy": 50.0, "near": 1.0}
+
+
+def test_what_was_learned_in_normalised_device_coordinates_comes_out_in_the_model_frame(scene):
+  """A ball in space, seen by its field where NDC has it: its place, its size, its outside, and its colours by direction."""
+  centre = np.array([0.3, -0.2, -3.0])
+  density = scene.predict["density"]
+  ball = lambda u, z: density(jnp.asarray(from_ndc(np.minimum(u, 0.999), NDC) - centre), z)
+  scene.predict["density"] = lambda u, z: jnp.where(u[:, 2] < 1, ball(u, z), 1e3)
+  scene.dataset.info = {"ndc": NDC, "bounds": ((-1.2,) * 3, (1.2,) * 3), "world": {"rotation": np.eye(3).tolist(), "scale": 2.0}}
+  assert main.main(["extract", str(scene.workdir), "--resolution", "96", "--largest-component", "--format", "ply"]) == 0
+  mesh = trimesh.load(scene.workdir / "meshes" / "surface.ply", process=False)
+  np.testing.assert_allclose(np.linalg.norm(mesh.vertices - centre, axis=1), 0.5, atol=0.01)  # a cell is 0.11 deep there
+  assert mesh.is_watertight and abs(mesh.volume / (4 / 3 * np.pi * 0.5**3) - 1) < 0.02
+  np.testing.assert_allclose(mesh.visual.vertex_colors[:, :3] / 127.5 - 1, (mesh.vertices - centre) / 0.5, atol=0.2)
+  assert read_json(scene.workdir / "meshes" / "extract.json")["shapes"][0]["world"]["scale"] == 2.0
+
+
+@pytest.mark.parametrize("texture", [[], ["--texture", "64"]])
+def test_colours_that_hold_the_light_are_unlit_and_others_are_lit(run, tmp_path, texture, request):
+  if texture:
+    pytest.importorskip("xatlas")
+  flags = ["--resolution", "24", "--index", "0", *texture, "--out", str(tmp_path)]
+  for unlit in (False, True):
+    if unlit:
+      request.getfixturevalue("scene")
+    assert main.main(["extract", str(run.workdir), *flags]) == 0
+    data = (tmp_path / ("surface.glb" if unlit else "0000_ball.glb")).read_bytes()
+    document = json.loads(data[20:20 + int.from_bytes(data[12:16], "little")])
+    assert ("KHR_materials_unlit" in document["materials"][0].get("extensions", {})) == unlit
+    assert document.get("extensionsUsed") == (["KHR_materials_unlit"] if unlit else None)
 
 
 def test_the_density_level_moves_the_surface(scene):

@@ -171,3 +171,8 @@ def test_what_cannot_be_written_is_a_fault_and_leaves_no_file(ball, tmp_path):
   with pytest.raises(Fault) as caught:
     export(ball, tmp_path / "file" / "a.glb")
   assert caught.value.exit_code in (66, 73, 74)
+
+
+def test_a_textured_mesh_has_no_colours_of_vertices_that_would_dim_it(ball):
+  document, _ = read_glb(FORMATS["glb"](ball, "a", uv=np.zeros((len(ball.vertices), 2)), png=b"png!"))
+  assert set(document["meshes"][0]["primitives"][0]["attributes"]) == {"POSITION", "NORMAL", "TEXCOORD_0"}

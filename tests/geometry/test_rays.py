@@ -8,7 +8,7 @@ from scipy.spatial.transform import Rotation
 
 from fields3d.core.types import Camera
 from fields3d.geometry.cameras import pixel_of, spherical_intrinsics
-from fields3d.geometry.rays import CameraRig, camera_rays, warp_to_ndc
+from fields3d.geometry.rays import CameraRig, camera_rays, from_ndc, length_in_ndc, warp_to_ndc
 
 FACTS = {"near": 2.0, "far": 6.0, "ndc": None}
 
@@ -115,6 +115,17 @@ def test_points_along_a_ray_stay_on_it_in_ndc():
     z = o[:, 2] + (at_plane + t) * d[:, 2]
     s = 1 - (-NDC["near"]) / z  # equation 20: t' = 1 - o_z / (o_z + t d_z)
     np.testing.assert_allclose(start + s[:, None] * along, to_ndc(o + (at_plane + t)[:, None] * d), rtol=0, atol=1e-12)
+
+
+def test_a_point_of_a_ray_in_ndc_is_as_far_from_the_eye_as_it_is():
+  o, d = forward_rays()
+  away = np.random.default_rng(1).uniform(2, 50, 50)
+  points = o + away[:, None] * d
+  start, along, _, _ = warp_to_ndc(o, d, np.ones(50), NDC)
+  t = (to_ndc(points) - start)[:, 2] / along[:, 2]
+  np.testing.assert_allclose(from_ndc(start + t[:, None] * along, NDC), points, rtol=1e-9)
+  for i in range(50):
+    np.testing.assert_allclose(length_in_ndc(t[i:i + 1], o[i], d[i:i + 1], NDC), away[i], rtol=1e-9)
 
 
 def test_the_first_camera_fills_the_cube_between_near_plane_and_infinity():

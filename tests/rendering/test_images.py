@@ -93,3 +93,12 @@ def test_progress_counts_pixels_to_the_end():
   said = []
   render_camera(ball, camera(), FACTS, tile=256, progress=lambda done, total: said.append((done, total)))
   assert said == [(256, 600), (512, 600), (600, 600)]
+
+
+def test_depth_is_a_distance_where_rays_are_in_normalised_device_coordinates():
+  """A wall 4 ahead of the camera at 0, which these rays meet at t = 1 - 1/4, seen from half a unit behind."""
+  wall = lambda rays: {"rgb": rays.viewdirs, "opacity": rays.near + 1, "depth": rays.near + 0.75}
+  own = Camera("PINHOLE", (30, 20), (25.0, 25.0, 15.0, 10.0), (), np.c_[np.eye(3), [0.1, 0.2, 0.5]])
+  ndc = {"width": 30, "height": 20, "fx": 25.0, "fy": 25.0, "near": 1.0}
+  out = render_camera(wall, own, {"near": 0.0, "far": 1.0, "ndc": ndc}, tile=600)
+  np.testing.assert_allclose(out["depth"], 4.5 / -out["rgb"][..., 2], rtol=1e-5)

@@ -6,9 +6,10 @@ one, else the level --density-level of its density, with the colours seen head-o
 
 Method sparse evaluates distances near the surface only, and gives the same mesh as dense, many times sooner; a density
 says nothing of how far its surface is, so it is always evaluated densely. Meshes are closed at the box; --components and
---faces come after, then colours: of the vertices, or a texture (--texture). Files are in the frame of the original data
-(photographs: the model frame), +Y up as in the data. extract.json beside the files says what was extracted and how. The same
-run, step and options give the same files.
+--faces come after, then colours: of the vertices, or a texture (--texture). Colours of photographs hold the light and are shown
+without more (a GLB's material is unlit). Files are in the frame of the original data (photographs: the model frame), +Y up as in
+the data. extract.json beside the files says what was extracted and how, and where photographs came in another frame the way
+there: world = rotation @ x * scale + offset. The same run, step and options give the same files.
 
 examples:
   fields3d extract runs/quickstart --resolution 256 --out meshes
@@ -89,12 +90,12 @@ def _extract(surface, out: pathlib.Path, facts: dict, args: argparse.Namespace) 
     return {**row, "problem": fault.what}
   mesh, texture = finished(mesh, surface.color, args.components, args.faces, args.texture)
   path = export(mesh, out / f"{surface.stem}.{args.format}", args.format, surface.name, frame=surface.frame,
-                extras=facts, texture=texture)
+                extras=facts, texture=texture, unlit=surface.unlit)
   quality = inspect_mesh(mesh)
   kept = {name: getattr(quality, name) for name in ("components", "watertight", "manifold", "genus")}
   return {**row, "file": path.name, "vertices": len(mesh.vertices), "faces": len(mesh.faces), **kept,
           "evaluations": report.evaluations, "slope": report.slope, "lipschitz": report.lipschitz,
-          "frame": dataclasses.asdict(surface.frame), "seconds": round(report.seconds, 3)}
+          "frame": dataclasses.asdict(surface.frame), "world": surface.world, "seconds": round(report.seconds, 3)}
 
 
 def _print(rows: list[dict], out: pathlib.Path, step: int) -> None:

@@ -2,7 +2,7 @@
 
 import dataclasses
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import numpy as np
 
@@ -15,6 +15,9 @@ from fields3d.extraction.simplify import decimate
 from fields3d.extraction.sparse import LIPSCHITZ, ExtractionReport, extract
 from fields3d.extraction.texture import Texture, bake
 from fields3d.geometry.meshes import keep_largest
+from fields3d.geometry.rays import from_ndc, to_ndc
+
+REACH = 100.0  # of normalised device coordinates, in near planes: what lies farther is not extracted
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,6 +25,8 @@ class Surface:
   """One surface to extract: its place in the data, its name and file stem, its field, and its colours.
 
   color: (points (n, 3), unit outward normals (n, 3)) -> (n, 3) sRGB in [0, 1], or None. method: the usual one.
+  unlit: whether colours hold the light. place: a mesh of the field's space in the model frame, where that is another. world: the
+    way from the model frame to the data's own, where files are not taken there (`frame`).
   """
   index: int
   name: str
@@ -30,6 +35,9 @@ class Surface:
   field: Field
   color: Callable | None
   method: str
+  unlit: bool = False
+  place: Callable[[Mesh], Mesh] | None = None
+  world: Mapping | None = None
 
 
 def surfaces_of(opened, index: tuple[int, ...] | None, level: float) -> list[Surface]:
@@ -69,11 +77,17 @@ def _scene(opened, level: float) -> Surface:
   name = "sdf" if "sdf" in predict else "density"
   field = field_of(predict, code, opened.dataset.info, name, asker=str(opened.workdir))
   color = None if field.color is None else lambda x, normal: field.color(x)
+  place, inside = None, lambda x: x
+  if ndc := opened.dataset.info.get("ndc"):
+    low, high = field.bounds
+    field = dataclasses.replace(field, bounds=np.array([[*low[:2], -1.0], [*high[:2], 1 - 2 / REACH]]))
+    place, inside = lambda mesh: Mesh(from_ndc(mesh.vertices, ndc), mesh.faces[:, ::-1]), lambda x: to_ndc(x, ndc)
   if "radiance" in predict:
-    color = lambda x, normal: predict["radiance"](x, -normal)
+    color = lambda x, normal: predict["radiance"](inside(x), -normal)
   if name == "density":
     field = dataclasses.replace(field, fn=below(field.fn, level))
-  return Surface(0, "surface", "surface", Frame(), field, color, "sparse" if name == "sdf" else "dense")
+  return Surface(0, "surface", "surface", Frame(), field, color, "sparse" if name == "sdf" else "dense", "radiance" in predict, place,
+                 opened.dataset.info.get("world"))
 
 
 def below(density: Callable, level: float) -> Callable:
@@ -88,9 +102,10 @@ def below(density: Callable, level: float) -> Callable:
 
 def mesh_of(surface: Surface, resolution: int, method: str | None = None,
             lipschitz: float | None = None) -> tuple[Mesh, ExtractionReport]:
-  """The surface as a mesh without colours; see `extraction.sparse.extract`."""
+  """The surface as a mesh of the model frame, without colours; see `extraction.sparse.extract`."""
   plain = dataclasses.replace(surface.field, color=None)
-  return extract(plain, resolution, method=method or surface.method, lipschitz=lipschitz or LIPSCHITZ)
+  mesh, report = extract(plain, resolution, method=method or surface.method, lipschitz=lipschitz or LIPSCHITZ)
+  return mesh if surface.place is None else surface.place(mesh), report
 
 
 def finished(mesh: Mesh, color: Callable | None, components: int | None, faces: int | None,

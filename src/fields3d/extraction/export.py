@@ -58,7 +58,7 @@ FORMATS: Mapping[str, Callable] = {"glb": glb_bytes, "ply": ply_bytes, "obj": ob
 
 
 def export(mesh: Mesh, path: str | os.PathLike, format: str = "glb", name: str = "", *, frame: Frame = IDENTITY,
-           extras: Mapping | None = None, texture: Texture | None = None) -> pathlib.Path:
+           extras: Mapping | None = None, texture: Texture | None = None, unlit: bool = False) -> pathlib.Path:
   """Writes a mesh in the world frame, +Y up, and returns the file's path, which gets the format's ending.
 
   The same mesh gives the same bytes. The file appears complete or not at all.
@@ -67,6 +67,7 @@ def export(mesh: Mesh, path: str | os.PathLike, format: str = "glb", name: str =
     name: of the object in the file; the file's stem if empty.
     frame: takes the mesh to the world: world = normalised * scale + offset.
     extras: JSON-able facts to keep with the mesh, such as where it comes from.
+    unlit: whether colours hold the light, so that a GLB's or an MTL's material has none of its own.
     texture: goes into a GLB; beside an OBJ as a PNG and an MTL of its name; a PLY has none.
 
   Raises:
@@ -88,7 +89,8 @@ def export(mesh: Mesh, path: str | os.PathLike, format: str = "glb", name: str =
     raise BadData(path, f"face indices reach beyond the {len(mesh.vertices)} vertices: nothing is written")
   beside = {}
   try:
-    data = FORMATS[format](mesh, name or path.stem, frame, extras, *_textured(texture, format, path.stem, beside))
+    material = {"unlit": unlit} if format == "glb" else {}
+    data = FORMATS[format](mesh, name or path.stem, frame, extras, *_textured(texture, format, path.stem, unlit, beside), **material)
   except (TypeError, ValueError) as error:
     raise BadData(path, f"its extras are no JSON: {error}", "give finite numbers, strings, lists, dicts") from error
   try:
@@ -101,14 +103,14 @@ def export(mesh: Mesh, path: str | os.PathLike, format: str = "glb", name: str =
   return path
 
 
-def _textured(texture: Texture | None, format: str, stem: str, beside: dict[str, bytes]) -> tuple:
+def _textured(texture: Texture | None, format: str, stem: str, unlit: bool, beside: dict[str, bytes]) -> tuple:
   """What a format's function is told of a texture; files that go beside the mesh are added to `beside`, by ending."""
   if texture is None:
     return ()
   if format == "glb":
     return texture.uv, texture.png()
   beside[".png"] = texture.png()
-  beside[".mtl"] = f"newmtl field\nKa 0 0 0\nKd 1 1 1\nillum 0\nmap_Kd {stem}.png\n".encode()
+  beside[".mtl"] = f"newmtl field\nKa 0 0 0\nKd 1 1 1\nillum {0 if unlit else 1}\nmap_Kd {stem}.png\n".encode()
   return texture.uv, stem
 
 

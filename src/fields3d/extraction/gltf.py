@@ -1,6 +1,6 @@
 """A mesh as a binary glTF 2.0 file (GLB): one node, one mesh, one material; the same bytes for the same mesh.
 
-A texture holds colours as seen, light included, so its material is unlit (KHR_materials_unlit).
+Colours as seen, light included, have an unlit material (KHR_materials_unlit).
 
 Positions are float32 in the mesh's own frame and the node carries the frame, so that a shape far from the origin
 keeps its precision.
@@ -62,7 +62,7 @@ def linear_color(srgb: np.ndarray) -> np.ndarray:
 
 
 def glb_bytes(mesh: Mesh, name: str, frame: Frame = IDENTITY, extras: Mapping | None = None,
-              uv: np.ndarray | None = None, png: bytes = b"") -> bytes:
+              uv: np.ndarray | None = None, png: bytes = b"", unlit: bool = False) -> bytes:
   """The GLB of a mesh of one face or more; y is up, as in the mesh.
 
   Colours become COLOR_0, linear as glTF wants them, in 16 bits, so that dark sRGB bytes stay apart.
@@ -71,7 +71,8 @@ def glb_bytes(mesh: Mesh, name: str, frame: Frame = IDENTITY, extras: Mapping | 
     name: of the node, the mesh and the material.
     extras: JSON-able facts, kept in `asset.extras`.
     uv: (v, 2) coordinates of the texture `png`, from its upper left corner; vertices at one place, as charts' borders
-      have them, then share a normal.
+      have them, then share a normal. Colours of vertices, which would be multiplied with it, are left out.
+    unlit: whether colours hold the light.
   """
   buffers = _Buffers()
   normals = vertex_normals(mesh) if uv is None else _shared_normals(mesh)
@@ -79,7 +80,7 @@ def glb_bytes(mesh: Mesh, name: str, frame: Frame = IDENTITY, extras: Mapping | 
       "POSITION": buffers.add(mesh.vertices.astype(np.float32), _FLOAT, "VEC3", _ARRAY_BUFFER, bounds=True),
       "NORMAL": buffers.add(normals.astype(np.float32), _FLOAT, "VEC3", _ARRAY_BUFFER),
   }
-  if mesh.colors is not None:
+  if mesh.colors is not None and uv is None:
     colors = np.full((len(mesh.vertices), 4), 65535, np.uint16)  # four, since rows must be multiples of 4 bytes
     colors[:, :3] = np.rint(65535 * linear_color(mesh.colors))
     attributes["COLOR_0"] = buffers.add(colors, _USHORT, "VEC4", _ARRAY_BUFFER, normalized=True)
@@ -91,11 +92,12 @@ def glb_bytes(mesh: Mesh, name: str, frame: Frame = IDENTITY, extras: Mapping | 
   picture = {}
   if uv is not None:
     attributes["TEXCOORD_0"] = buffers.add(uv.astype(np.float32), _FLOAT, "VEC2", _ARRAY_BUFFER)
-    picture = {"extensionsUsed": ["KHR_materials_unlit"], "textures": [{"sampler": 0, "source": 0}],
+    picture = {"textures": [{"sampler": 0, "source": 0}],
                "samplers": [{"magFilter": _LINEAR, "minFilter": _LINEAR, "wrapS": _CLAMP, "wrapT": _CLAMP}],
                "images": [{"bufferView": buffers.add_raw(png), "mimeType": "image/png"}]}
     material["pbrMetallicRoughness"]["baseColorTexture"] = {"index": 0}
-    material["extensions"] = {"KHR_materials_unlit": {}}
+  if unlit:
+    material["extensions"], picture["extensionsUsed"] = {"KHR_materials_unlit": {}}, ["KHR_materials_unlit"]
   asset = {"version": "2.0", "generator": f"fields3d {__version__}"}
   return _container({
       "asset": asset | ({"extras": dict(extras)} if extras else {}),

@@ -103,9 +103,44 @@ def warp_to_ndc(origins: np.ndarray, viewdirs: np.ndarray, radii: np.ndarray, nd
   """
   ahead = viewdirs[:, 2] < -1e-6
   d = np.where(ahead[:, None], viewdirs, (0.0, 0.0, -1.0))
-  near, ax, ay = ndc["near"], 2 * ndc["fx"] / ndc["width"], 2 * ndc["fy"] / ndc["height"]
+  near, (ax, ay) = ndc["near"], _slopes(ndc)
   o = origins - ((near + origins[:, 2]) / d[:, 2])[:, None] * d
   slope, place = d[:, :2] / d[:, 2:], o[:, :2] / o[:, 2:]
   start = np.concatenate([-place * (ax, ay), (1 + 2 * near / o[:, 2])[:, None]], axis=-1)
   along = np.concatenate([(place - slope) * (ax, ay), (-2 * near / o[:, 2])[:, None]], axis=-1)
   return start, along, radii * np.sqrt(ax * ay / np.abs(d[:, 2]) ** 3), ahead
+
+
+def to_ndc(points: np.ndarray, ndc: Mapping[str, float]) -> np.ndarray:
+  """Points (n, 3) ahead of the camera at 0 in normalised device coordinates; `ndc`: see `warp_to_ndc`.
+
+  >>> facts = {"width": 8, "height": 8, "fx": 8.0, "fy": 8.0, "near": 1.0}
+  >>> to_ndc(np.array([[1.0, 0.0, -2.0]]), facts).tolist(), from_ndc(np.array([[1.0, 0.0, 0.0]]), facts).tolist()
+  ([[1.0, 0.0, 0.0]], [[1.0, 0.0, -2.0]])
+  """
+  ahead = -points[:, 2:]
+  return np.concatenate([points[:, :2] / ahead * _slopes(ndc), 1 - 2 * ndc["near"] / ahead], axis=-1)
+
+
+def from_ndc(points: np.ndarray, ndc: Mapping[str, float]) -> np.ndarray:
+  """The points (n, 3) of the model frame that `to_ndc` takes to these, whose last coordinate is below 1."""
+  ahead = 2 * ndc["near"] / (1 - points[:, 2:])
+  return np.concatenate([points[:, :2] * ahead / _slopes(ndc), -ahead], axis=-1)
+
+
+def length_in_ndc(t: np.ndarray, origin: np.ndarray, viewdirs: np.ndarray, ndc: Mapping[str, float]) -> np.ndarray:
+  """How far from their eye the points of rays are that `warp_to_ndc` has at t (n,) in [0, 1); 10,000 near planes at most.
+
+  Args:
+    origin: (3,), the eye. viewdirs: (n, 3), unit directions.
+
+  >>> facts = {"width": 8, "height": 8, "fx": 8.0, "fy": 8.0, "near": 1.0}
+  >>> length_in_ndc(np.array([0.0, 0.75]), np.array([0.0, 0.0, 1.0]), np.array([[0.0, 0.0, -1.0]] * 2), facts).tolist()
+  [2.0, 5.0]
+  """
+  ahead = ndc["near"] / np.maximum(1 - t, 1e-4)  # of the camera at 0
+  return (ahead + origin[2]) / np.maximum(-viewdirs[:, 2], 1e-6)
+
+
+def _slopes(ndc: Mapping[str, float]) -> np.ndarray:
+  return np.array([2 * ndc["fx"] / ndc["width"], 2 * ndc["fy"] / ndc["height"]])

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from fields3d.core.types import Camera
-from fields3d.geometry.rays import CameraRig
+from fields3d.geometry.rays import CameraRig, length_in_ndc
 
 TILE = 8192  # rays a call
 
@@ -29,13 +29,13 @@ def render_camera(render: Callable, camera: Camera, facts: Mapping[str, Any], *,
     progress: called with (pixels done, pixels in all).
 
   Returns:
-    {"rgb" (h, w, 3), "opacity" (h, w), "depth" (h, w), "normal" (h, w, 3) if known}, float32; depth is the expected t of
-    the seen part, 0 where nothing is seen.
+    {"rgb" (h, w, 3), "opacity" (h, w), "depth" (h, w), "normal" (h, w, 3) if known}, float32; depth is the distance from the
+    camera of the expected t of the seen part, 0 where nothing is seen.
   """
   width, height = camera.size
   total, parts, waiting = width * height, [], None
   for rays, num in _tiles(camera, facts, supersample, tile):
-    ahead = render(rays), num  # one call stays in flight while the host makes the next rays
+    ahead = _seen(render, rays, camera, facts.get("ndc")), num  # one call stays in flight while the host makes the next rays
     if waiting is not None:
       parts.append(_pixels(*waiting, supersample))
       if progress is not None:
@@ -60,6 +60,14 @@ def _tiles(camera: Camera, facts: Mapping[str, Any], k: int, tile: int) -> Itera
     pixel = np.concatenate([pixel, np.repeat(pixel[-1:], tile - len(pixel), axis=0)])
     rays = rig.rays(np.zeros(tile, np.int32), pixel, label=False)
     yield dataclasses.replace(rays, radii=rays.radii / np.float32(k)), len(index)
+
+
+def _seen(render: Callable, rays: Any, camera: Camera, ndc: Mapping[str, float] | None) -> Mapping[str, Any]:
+  """What rays see; depth as a distance in the model frame, whatever space they are rendered in."""
+  out = render(rays)
+  if ndc is None:
+    return out
+  return {**out, "depth": length_in_ndc(np.asarray(out["depth"], np.float64), camera.pose[:, 3], np.asarray(rays.viewdirs), ndc)}
 
 
 def _pixels(out: Mapping[str, Any], num: int, k: int) -> dict[str, np.ndarray]:
