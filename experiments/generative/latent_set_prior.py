@@ -4,7 +4,7 @@ The transformer denoises sets of latents; a scan is the half of a surface that l
 `:paper` has the paper's 24 blocks on 512 latents, for a pod.
 
 Source: Zhang et al. 2023, "3DShape2VecSet", sections 6 and 7.3 to 7.5; EDM (Karras et al. 2022), 18 steps of Heun's method.
-  In :paper depth 24, width 512, EDM's P_mean -1.2 and P_std 1.2, 1,000 epochs, as in the authors' code.
+  In :paper depth 24, width 512, 8 heads, EDM's P_mean -1.2 and P_std 1.2, 1,000 epochs, as in the authors' code.
 Expect: see "Shape VAE" in experiments/README.md.
 
   fields3d train --config experiments/generative/latent_set.py --workdir runs/latent_set
@@ -39,7 +39,7 @@ def get_config(arg=None):
       name="latent_prior", by_class=True, base=base.task, scan_points=8 if local else 64, calibrate=10 if local else 100,
       prior=dict(name="diffusion", sampler=dict(name="heun", steps=4 if local else 18), token_dropout=0.3,
                  diffusion=dict(noise=dict(name="edm"), target="edm", sigma_data=1.0),
-                 network=dict(name="set_transformer", width=width, depth=depth, heads=2 if local else 4)))
+                 network=dict(name="set_transformer", width=width, depth=depth, heads=2 if local else 8 if paper else 4)))
   config.optim = dict(prior=dict(
       name="adam", ema=0.9 if local else 0.999,
       learning_rate=dict(name="cosine", start=1e-4 if paper else 6e-4, end=1e-6, steps=steps)))

@@ -66,6 +66,8 @@ def r1(critic: Callable, real: Float[Array, "b ..."]) -> Float[Array, ""]:
 def wgan_gp(critic: Callable, real: Float[Array, "b ..."], fake: Float[Array, "b ..."], key: jax.Array) -> Float[Array, ""]:
   """Mean squared difference from 1 of the length of the critic's gradient, at random places between real and fake.
 
+  Each row's own where no row's score depends on another; with deviations of the minibatch it is the gradient of the sum.
+
   Source: Gulrajani et al. 2017, "Improved training of Wasserstein GANs", equation 3, without lambda.
 
   >>> float(wgan_gp(lambda x: 3 * x[:, 0] + 4 * x[:, 1], jnp.zeros((5, 2)), jnp.ones((5, 2)), jax.random.key(0)))
