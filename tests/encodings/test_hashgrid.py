@@ -10,6 +10,7 @@ import pytest
 
 from fields3d.core.errors import UsageFault
 from fields3d.encodings.hashgrid import hashgrid, resolutions
+from fields3d.encodings.planes import kplanes, triplane
 
 KINDS = ("linear", "smoothstep", "quintic")
 SMALL = {"levels": 4, "features": 3, "log2_rows": 9, "coarsest": 4, "finest": 40}  # 4 cells dense, 40 hashed
@@ -211,3 +212,9 @@ def test_forward_mode_equals_reverse_mode():
   x = jax.random.uniform(jax.random.key(1), (3,), minval=-1)
   np.testing.assert_allclose(jax.jacfwd(grid.apply, 1)(params, x), jax.jacrev(grid.apply, 1)(params, x), rtol=1e-4,
                              atol=1e-4)  # slopes are of order 10
+
+
+@pytest.mark.parametrize("encoding", [hashgrid, triplane, kplanes])
+def test_one_level_has_one_number_of_cells(encoding):
+  with pytest.raises(UsageFault, match="there is one level"):
+    encoding(levels=1, coarsest=8, finest=16)

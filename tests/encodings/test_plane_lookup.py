@@ -3,7 +3,9 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
+from fields3d.core.errors import UsageFault
 from fields3d.encodings.plane_lookup import lookup_planes
 from fields3d.encodings.planes import triplane
 
@@ -23,3 +25,8 @@ def test_the_gradient_of_a_row_is_nothing_on_the_planes_of_another():
   slope = jax.grad(lambda planes: jnp.sum(lookup_planes(planes, x)[1]))(planes)
   assert not slope[0].any() and slope[1].any()
   np.testing.assert_allclose(jnp.sum(slope), 2 * 3 * 9, rtol=1e-5)  # weights of a point are 1 on each plane
+
+
+def test_planes_of_one_node_are_refused():
+  with pytest.raises(UsageFault, match="one node a side"):
+    lookup_planes(jnp.ones((2, 1, 1, 3, 2)), jnp.zeros((2, 4, 3)))

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from fields3d.core.config import build
+from fields3d.core.errors import UsageFault
 from fields3d.fields import RADIANCE_FIELDS
 
 GRID = dict(name="hashgrid", levels=2, features=2, log2_rows=8, coarsest=4, finest=8)
@@ -79,3 +80,17 @@ def test_distances_have_their_gradient(case):
   np.testing.assert_allclose(field.sdf(params, x, None), sdf, rtol=1e-5, atol=1e-6)  # lengths of order 1
   by_autodiff = jax.grad(lambda x: jnp.sum(field.sdf(params, x, None)))(x)
   np.testing.assert_allclose(gradient, by_autodiff, rtol=1e-4, atol=1e-5)  # of order 1
+
+
+@pytest.mark.parametrize("name", ["ngp", "nerf", "neus", "volsdf"])
+def test_directions_are_encoded_without_parameters(name):
+  with pytest.raises(UsageFault, match="this encoding is learned"):
+    build(RADIANCE_FIELDS, dict(name=name, **ROWS[name] | dict(directions=GRID)), "task.field")
+
+
+@pytest.mark.parametrize("name", ["ngp", "neus", "volsdf"])
+def test_a_wider_cone_sees_less_of_fine_levels(name):
+  field = build(RADIANCE_FIELDS, dict(name=name, **ROWS[name] | dict(encoding=GRID | dict(antialias=True, init_scale=1.0))), "task.field")
+  params, x = jax.tree.map(lambda a: a + 0.1, field.init(jax.random.key(0))), jnp.full((4, 3), 0.3)  # a sphere ignores its encoding
+  seen = [field.section(params, x, x, jnp.full(4, 0.01), jnp.full(4, radius), None)[1] for radius in (1e-4, 0.5)]
+  assert bool(jnp.any(jnp.abs(seen[0] - seen[1]) > 1e-4))

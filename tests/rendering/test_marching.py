@@ -126,3 +126,13 @@ def test_packed_weights_are_those_of_separate_rays_and_so_are_their_gradients():
   np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-6)  # gradients are of order 1
   sums = sum_by_ray(packed_weights(tau, first), jnp.asarray(ray), 4)
   np.testing.assert_allclose(sums, [1 - np.exp(-np.asarray(tau)[ray == r].sum()) for r in range(4)], rtol=1e-5)
+
+
+@pytest.mark.parametrize("growth", [0.0, 0.1])
+def test_a_ray_may_start_anywhere_in_its_first_section(growth):
+  """At random starts the middles near any distance visit the whole of a section there."""
+  steps, num = Steps.covering(2.0, 4.0, 4.0, 0.05, growth), 200
+  rays = Rays(jnp.zeros((num, 3)), *2 * [jnp.tile(jnp.array([[0.1, 0.0, 0.0]]), (num, 1))], *4 * [jnp.zeros(num)])
+  start = candidates(full_grid(1, 8), rays, jnp.full(num, 2.0), jnp.full(num, 4.0), steps, jnp.linspace(0, 0.999, num)).start
+  lengths = max(0.05, growth * 2.0)
+  np.testing.assert_allclose([start.min(), start.max()], [2.0 - lengths, 2.0], atol=1e-2 * lengths)

@@ -143,3 +143,18 @@ def test_parameter_gradients_match_finite_differences():
   step = 0.02
   difference = (loss(3.0 + step) - loss(3.0 - step)) / (2 * step)
   np.testing.assert_allclose(jax.grad(loss)(3.0), difference, rtol=1e-3)
+
+
+@pytest.mark.parametrize("settings", [dict(budget=257, groups=2), dict(budget=512, survey=33, groups=2)])
+def test_groups_that_do_not_divide_the_samples_are_refused(settings):
+  with pytest.raises(UsageFault, match="do not divide over 2 groups"):
+    packed(INFO, **settings)
+
+
+def test_many_groups_render_completely_and_refuse_rays_that_they_do_not_divide():
+  density, radiance = ball()
+  renderer = packed(INFO, budget=256, step=0.05, resolution=16, groups=32)
+  seen = renderer.render([radiance], renderer.init(), rays_at(np.zeros(2)), None, 0)
+  np.testing.assert_allclose(seen.opacity, exact(np.zeros(2)), atol=2 * SIGMA * 0.05)
+  with pytest.raises(UsageFault, match="2 rays do not divide"):
+    renderer.render([radiance], renderer.init(), rays_at(np.zeros(2)), jax.random.key(0), 0)

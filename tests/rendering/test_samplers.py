@@ -5,6 +5,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from fields3d.core.errors import UsageFault
+from fields3d.rendering.hierarchical import hierarchical
+from fields3d.rendering.proposal import proposal
 from fields3d.rendering.samplers import anneal_exponent, box_interval, distances, importance, resample, stratified
 
 
@@ -111,3 +114,15 @@ def test_no_gradient_flows_through_the_places_of_samples():
 def test_annealing_starts_even_and_ends_at_the_weights_themselves():
   assert float(anneal_exponent(0, 1000)) == 0.0 and float(anneal_exponent(5000, 1000)) == 1.0
   assert float(anneal_exponent(0, 0)) == 1.0
+
+
+def test_one_section_is_the_whole_ray():
+  s = jnp.array([[0.0, 0.3, 1.0]])
+  np.testing.assert_array_equal(resample(s, jnp.ones((1, 2)), 1, jax.random.key(0)), [[0.0, 1.0]])
+
+
+@pytest.mark.parametrize("renderer", [proposal, hierarchical])
+@pytest.mark.parametrize("info", [{"ndc": {"near": 1.0}, "near": 0.0}, {"ndc": None, "near": 0.0}])
+def test_disparity_needs_rays_that_start_beyond_zero(renderer, info):
+  with pytest.raises(UsageFault, match="beyond 0"):
+    renderer({"unbounded": False, **info}, spacing="disparity")

@@ -6,6 +6,8 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
+from fields3d.core.errors import UsageFault
+
 
 @dataclasses.dataclass(frozen=True)
 class Encoding:
@@ -43,6 +45,16 @@ def nothing(key: jax.Array) -> dict:
   """The parameters of an encoding that learns nothing."""
   del key
   return {}
+
+
+def check_fixed(encoding: Encoding, where: str) -> None:
+  """An encoding whose parameters nobody keeps must have none.
+
+  Raises:
+    UsageFault: it has some.
+  """
+  if jax.tree.leaves(jax.eval_shape(encoding.init, jax.random.key(0))):
+    raise UsageFault(where, "this encoding is learned", "use spherical_harmonics, fourier or identity")
 
 
 def at_least_float32(x: jax.Array) -> jax.Array:

@@ -45,6 +45,18 @@ def resolutions(levels: int, coarsest: int, finest: int) -> np.ndarray:
   return np.round(coarsest * growth ** np.arange(levels)).astype(np.int64)
 
 
+def check_cells(name: str, levels: int, coarsest: int, finest: int) -> None:
+  """Cells must not fall from level to level, and one level has one number of them.
+
+  Raises:
+    UsageFault: `finest` below `coarsest`, or another with one level.
+  """
+  if finest < coarsest:
+    raise UsageFault(f"{name}.finest", f"{finest} is below coarsest = {coarsest}", "give it at least as many cells")
+  if levels == 1 and finest != coarsest:
+    raise UsageFault(f"{name}.finest", f"{finest} is not coarsest = {coarsest}, and there is one level", "give both alike, or more levels")
+
+
 def hashgrid(levels: Annotated[int, Range(ge=1, le=64)] = 12, features: Annotated[int, Range(ge=1, le=32)] = 2,
              log2_rows: Annotated[int, Range(ge=3, le=28)] = 16, coarsest: Annotated[int, Range(ge=1, le=2**20)] = 16,
              finest: Annotated[int, Range(ge=1, le=2**20)] = 256,
@@ -68,7 +80,7 @@ def hashgrid(levels: Annotated[int, Range(ge=1, le=64)] = 12, features: Annotate
       on a CPU, which runs the independent levels side by side, `levels` is fastest.
 
   Raises:
-    UsageFault: `finest` below `coarsest`, or a frozen level that is none.
+    UsageFault: see `check_cells`; or a frozen level that is none.
 
   Source: Instant-NGP (Müller et al. 2022), section 3; smooth interpolation: its appendix A; antialiasing: Zip-NeRF
     (Barron et al. 2023), section 3.1, with one isotropic Gaussian of the cone's second moments at each point.
@@ -77,8 +89,7 @@ def hashgrid(levels: Annotated[int, Range(ge=1, le=64)] = 12, features: Annotate
   >>> grid.apply(grid.init(jax.random.key(0)), jnp.zeros((5, 3))).shape
   (5, 8)
   """
-  if finest < coarsest:
-    raise UsageFault("hashgrid.finest", f"{finest} is below coarsest = {coarsest}", "give it at least as many cells")
+  check_cells("hashgrid", levels, coarsest, finest)
   if max(frozen, default=0) >= levels:
     raise UsageFault("hashgrid.frozen", f"level {max(frozen)} does not exist", f"the last one is {levels - 1}")
   rows = 2 ** log2_rows

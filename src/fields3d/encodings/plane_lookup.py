@@ -4,6 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from fields3d.core.errors import UsageFault
 from fields3d.encodings.interpolation import corners, unit_box
 from fields3d.encodings.planes import PLANES
 
@@ -18,6 +19,9 @@ def lookup_planes(planes: Float[Array, "r n n 3 f"], x: Float[Array, "r p 3"]) -
     planes: of each row, over (x, y), (x, z) and (y, z); the second coordinate of a pair counts the rows of the image. Nodes
       lie on the ends, so that n nodes make n - 1 cells.
 
+  Raises:
+    UsageFault: planes of one node.
+
   Source: EG3D (Chan et al. 2022), section 4.1.
 
   >>> ramp = jnp.broadcast_to(jnp.linspace(-1.0, 1.0, 5)[None, None, :, None, None], (1, 5, 5, 3, 1))  # first coordinate
@@ -25,6 +29,8 @@ def lookup_planes(planes: Float[Array, "r n n 3 f"], x: Float[Array, "r p 3"]) -
   [[[0.0]]]
   """
   r, n, _, _, f = planes.shape
+  if n < 2:
+    raise UsageFault("--config.task.field", "its planes have one node a side, and no cell", "set more cells or doublings")
   u, own = unit_box(x), jnp.repeat(jnp.arange(r, dtype=jnp.int32), x.shape[1])
   stride, found = jnp.asarray([3, 3 * n], jnp.uint32), []
   for i, axes in enumerate(PLANES):

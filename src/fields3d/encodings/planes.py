@@ -9,9 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from fields3d.core.config import Count, Positive
-from fields3d.core.errors import UsageFault
 from fields3d.encodings.encoding import Encoding, fade
-from fields3d.encodings.hashgrid import resolutions
+from fields3d.encodings.hashgrid import check_cells, resolutions
 from fields3d.encodings.interpolation import corners, interpolate, unit_box
 
 PLANES = ((0, 1), (0, 2), (1, 2))
@@ -27,7 +26,7 @@ def triplane(levels: Count = 1, features: Count = 32, coarsest: Count = 128, fin
     init_scale: the planes start uniform in [-init_scale, init_scale].
 
   Raises:
-    UsageFault: `finest` below `coarsest`.
+    UsageFault: see `check_cells`.
 
   Source: EG3D (Chan et al. 2022), section 4.1.
 
@@ -48,7 +47,7 @@ def kplanes(levels: Count = 4, features: Count = 16, coarsest: Count = 64, fines
     coarsest, finest: cells per axis of the first and the last level.
 
   Raises:
-    UsageFault: `finest` below `coarsest`.
+    UsageFault: see `check_cells`.
 
   Source: K-Planes (Fridovich-Keil et al. 2023), equation 1, and section 3.2 for the scales.
 
@@ -60,8 +59,7 @@ def kplanes(levels: Count = 4, features: Count = 16, coarsest: Count = 64, fines
 
 def _planes(name: str, levels: int, features: int, coarsest: int, finest: int, start: tuple[float, float],
             join: Callable) -> Encoding:
-  if finest < coarsest:
-    raise UsageFault(f"{name}.finest", f"{finest} is below coarsest = {coarsest}", "give it at least as many cells")
+  check_cells(name, levels, coarsest, finest)
   cells = [int(n) for n in resolutions(levels, coarsest, finest)]
 
   def init(key):

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from fields3d.core.numerics import norm
-from fields3d.encodings.encoding import Encoding
+from fields3d.encodings.encoding import Encoding, check_fixed
 from fields3d.networks.mlp import mlp
 from fields3d.networks.sphere import as_sphere
 
@@ -18,8 +18,8 @@ class ColouredDistance:
 
   init: (key) -> params.
   sdf: (params, x (*b, 3), level) -> (*b,).
-  at: (params, x (*b, 3), level) -> (sdf (*b,), gradient (*b, 3), features (*b, f)); features are those of the distance
-    network, the unit normal and the point, as the colour wants them.
+  at: (params, x (*b, 3), level, radius (*b,)) -> (sdf (*b,), gradient (*b, 3), features (*b, f)); features are those of the
+    distance network, the unit normal and the point, as the colour wants them.
   color: (params, features (*b, f), d (*b, 3), appearance (*b, a) or None) -> (*b, 3) in [0, 1].
   """
   init: Callable
@@ -38,6 +38,7 @@ def coloured_distance(encoding: Encoding, directions: Encoding, width: int, dept
 
   Source: NeuS (Wang et al. 2021), appendix D; IDR (Yariv et al. 2020) for the colour's inputs.
   """
+  check_fixed(directions, "--config.task.field.directions")
   distance_net = mlp(width, depth, activation="softplus", compute=compute)
   color_net = mlp(color_width, color_depth, compute=compute)
 
@@ -48,16 +49,16 @@ def coloured_distance(encoding: Encoding, directions: Encoding, width: int, dept
     return {"encoding": encoding.init(keys[1]), "distance": as_sphere(keys[2], layers, sphere),
             "color": color_net.init(keys[3], inputs, 3)}
 
-  def hidden(params, x, level):
-    inputs = jnp.concatenate([x, encoding.apply(params["encoding"], x, level)], axis=-1)
+  def hidden(params, x, level, radius=None):
+    inputs = jnp.concatenate([x, encoding.apply(params["encoding"], x, level, radius)], axis=-1)
     return distance_net.apply(params["distance"], inputs)
 
   def sdf(params, x, level):
     return hidden(params, x.reshape(-1, 3), level)[:, 0].reshape(x.shape[:-1])
 
-  def at(params, x, level):
+  def at(params, x, level, radius):
     flat = x.reshape(-1, 3)
-    h, pullback = jax.vjp(lambda x: hidden(params, x, level), flat)
+    h, pullback = jax.vjp(lambda x: hidden(params, x, level, radius.reshape(-1)), flat)
     gradient, = pullback(jnp.zeros_like(h).at[:, 0].set(1.0))
     normal = gradient / jnp.maximum(norm(gradient), 1e-6)[:, None]
     seen = jnp.concatenate([h[:, 1:], normal, flat], axis=-1)

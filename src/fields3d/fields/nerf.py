@@ -5,16 +5,16 @@ from typing import Annotated, Literal
 import jax
 import jax.numpy as jnp
 
-from fields3d.core.config import Count, From, Index
+from fields3d.core.config import Count, From, Index, Range
 from fields3d.core.numerics import Compute, Policy
 from fields3d.encodings import ENCODINGS
-from fields3d.encodings.encoding import Encoding
+from fields3d.encodings.encoding import Encoding, check_fixed
 from fields3d.fields.field import RadianceField
 from fields3d.networks.mlp import init_linear, linear, mlp
 
 
 def nerf(encoding: Annotated[Encoding, From(ENCODINGS)], directions: Annotated[Encoding, From(ENCODINGS)],
-         width: Count = 256, depth: Count = 8, skip: Count | None = 5, color_width: Count = 128,
+         width: Count = 256, depth: Annotated[int, Range(ge=2)] = 8, skip: Count | None = 5, color_width: Count = 128,
          density_activation: Literal["relu", "softplus"] = "relu", appearance_dim: Index = 0,
          compute: Compute = "float32") -> RadianceField:
   """The radiance field of NeRF: 8 layers of 256, the point again at the sixth, density from the last through a ReLU.
@@ -36,6 +36,7 @@ def nerf(encoding: Annotated[Encoding, From(ENCODINGS)], directions: Annotated[E
   >>> field.density(field.init(jax.random.key(0)), jnp.zeros((5, 3)), None).shape
   (5,)
   """
+  check_fixed(directions, "--config.task.field.directions")
   policy, rectify = Policy(compute), {"relu": jax.nn.relu, "softplus": jax.nn.softplus}[density_activation]
   trunk = mlp(width, depth - 1, skip, compute=compute)
   color_net = mlp(color_width, 1, compute=compute)

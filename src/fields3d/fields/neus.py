@@ -43,8 +43,7 @@ def neus(encoding: Annotated[Encoding, From(ENCODINGS)], directions: Annotated[E
     return model.init(key) | {"sharpness": jnp.log(jnp.float32(sharpness)) / 10}
 
   def section(params, x, d, dt, radius, level):
-    del radius
-    sdf, gradient, seen = model.at(params, x, level)
+    sdf, gradient, seen = model.at(params, x, level, radius)
     tau = crossing_depth(sdf, jnp.sum(gradient * d, axis=-1), dt, jnp.exp(10 * params["sharpness"]))
     return tau, seen, sdf, gradient
 

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from fields3d.core.config import Count, From, Index
 from fields3d.core.numerics import Compute, truncated_exp
 from fields3d.encodings import ENCODINGS
-from fields3d.encodings.encoding import Encoding
+from fields3d.encodings.encoding import Encoding, check_fixed
 from fields3d.fields.field import RadianceField
 from fields3d.networks.mlp import mlp
 
@@ -35,6 +35,7 @@ def ngp(encoding: Annotated[Encoding, From(ENCODINGS)], directions: Annotated[En
   >>> tau.shape, seen.shape
   ((5,), (5, 16))
   """
+  check_fixed(directions, "--config.task.field.directions")
   density_net = mlp(width, depth, compute=compute)
   color_net = mlp(color_width, color_depth, compute=compute)
 

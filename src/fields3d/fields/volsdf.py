@@ -41,8 +41,8 @@ def volsdf(encoding: Annotated[Encoding, From(ENCODINGS)], directions: Annotated
     return model.init(key) | {"beta": jnp.float32(beta)}
 
   def section(params, x, d, dt, radius, level):
-    del d, radius
-    sdf, gradient, seen = model.at(params, x, level)
+    del d
+    sdf, gradient, seen = model.at(params, x, level, radius)
     return laplace_density(sdf, jnp.abs(params["beta"]) + LEAST_BETA) * dt, seen, sdf, gradient
 
   def density(params, x, level):

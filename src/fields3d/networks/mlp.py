@@ -122,6 +122,7 @@ def mlp(width: Count = 256, depth: Count = 8, skip: Count | None = None, skip_na
       h = act(conditioned(layer, h, flat, code, policy) if i in (0, skip) else linear(layer, h, policy))
       if dropout and key is not None:
         h = drop(jax.random.fold_in(key, i), h, dropout)
-    return linear(params[f"layer_{depth}"], h, policy).reshape(*rows, points, -1)
+    out = linear(params[f"layer_{depth}"], h, policy)
+    return out.reshape(*rows, points, out.shape[-1])
 
   return Network(init, apply)

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 
 from fields3d.core.config import Count, Given
 from fields3d.rendering.renderer import Renderer
-from fields3d.rendering.samplers import Spacing, distances, importance, ray_extent, stratified
+from fields3d.rendering.samplers import Spacing, check_spacing, distances, importance, ray_extent, stratified
 from fields3d.rendering.sections import absorb, colors, rendered, split
 
 
@@ -22,11 +22,16 @@ def hierarchical(info: Annotated[Mapping[str, Any], Given()], coarse: Count = 64
     info: the dataset's facts: where space is bounded, rays are cut to the box.
     spacing: of the coarse sections.
 
+  Raises:
+    UsageFault: see `check_spacing`.
+
   Source: NeRF (Mildenhall et al. 2020), section 5.2.
 
   >>> hierarchical({"unbounded": True}).levels
   2
   """
+  check_spacing(spacing, info)
+
   def render(radiances, extra, rays, key, step):
     del extra, step
     near, far = ray_extent(rays, info)

@@ -82,7 +82,7 @@ def candidates(grid: OccupancyGrid, rays: Rays, near: Float[Array, " r"], far: F
   half: of the grid's finest cascade. shift: in [0, 1), by how much of a section each ray's comb is moved (0.5 without randomness).
   """
   k = jnp.arange(steps.count, dtype=jnp.float32)
-  start = near + (shift - 1.0) * steps.length
+  start = near + (shift - 1.0) * jnp.maximum(steps.length, steps.growth * near)
   middle = steps.edge(start[:, None], k[None] + 0.5)
   x = rays.origins[:, None, :] + middle[..., None] * rays.directions[:, None, :]
   inside = occupied(grid, x, half) & (middle < far[:, None]) & (middle > near[:, None])

@@ -53,21 +53,31 @@ def packed(info: Annotated[Mapping, Given()], budget: Annotated[int, Range(ge=25
     refresh_every: steps between refreshes. refresh_cells: cells looked at in one. decay, threshold: see
       `grid.refresh_grid`; the threshold is a density, 1 / model unit.
 
+  Raises:
+    UsageFault: a resolution that is no power of two; groups that do not divide rays, budget and survey.
+
   Source: Instant-NGP (Müller et al. 2022), appendices C and E.
   """
   if resolution & (resolution - 1):
     raise UsageFault("--config.task.renderer.resolution", f"{resolution} is no power of two", "give 64, 128 or 256")
+  for name, samples in {"budget": budget, "survey": survey or groups}.items():
+    if samples % groups:
+      raise UsageFault(f"--config.task.renderer.{name}", f"{samples} samples do not divide over {groups} groups",
+                       f"give a multiple of {groups}")
   half = 1.0 if info["unbounded"] else float(info["bounds"][1][0])
   reach = half * 2.0 ** (cascades - 1)
   near, far = (0.0, 1.0) if info["ndc"] else (info["near"], info["far"])
   marcher, fine = (_Marcher(Steps.covering(near, far, 2 * 3**0.5 * reach, step / k, growth / k), half, reach,
-                            budget // groups, stop_below, survey and survey // groups) for k in (1, refine))
+                            samples, stop_below, survey and survey // groups) for k, samples in ((1, budget // groups), (refine, budget)))
 
   def render(radiances, grid, rays, key, step):
     del step
     (radiance,) = radiances
     if key is None:
       return fine.everything(radiance, grid, rays)
+    if len(rays.near) % groups:
+      raise UsageFault("--config.task.renderer.groups", f"{len(rays.near)} rays do not divide over {groups} groups",
+                       "give a number that divides them")
     parts = jax.tree.map(lambda a: a.reshape(groups, -1, *a.shape[1:]), rays)
     seen = jax.vmap(lambda part, key: marcher.budgeted(radiance, grid, part, key))(parts, jax.random.split(key, groups))
     scalars = {"fill": jnp.mean(seen.scalars["fill"]), "rays": jnp.sum(seen.scalars["rays"]),

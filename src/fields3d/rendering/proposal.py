@@ -5,7 +5,15 @@ from typing import Annotated, Any
 
 from fields3d.core.config import Given, Index, NonNegative, Range
 from fields3d.rendering.renderer import Renderer
-from fields3d.rendering.samplers import Spacing, anneal_exponent, distances, ray_extent, resample, stratified
+from fields3d.rendering.samplers import (
+  Spacing,
+  anneal_exponent,
+  check_spacing,
+  distances,
+  ray_extent,
+  resample,
+  stratified,
+)
 from fields3d.rendering.sections import absorb, rendered, split
 
 Counts = Annotated[tuple[int, ...], Range(ge=1)]
@@ -23,11 +31,16 @@ def proposal(info: Annotated[Mapping[str, Any], Given()], samples: Counts = (256
     spacing: of the first round's sections, and of the distances in `levels`.
     anneal: steps in which weights come to count fully. padding: weight that every section has in any case.
 
+  Raises:
+    UsageFault: see `check_spacing`.
+
   Source: mip-NeRF 360 (Barron et al. 2022), section 3; the defaults are nerfacto's (Tancik et al. 2023).
 
   >>> proposal({"unbounded": True}, samples=(64, 32)).levels
   2
   """
+  check_spacing(spacing, info)
+
   def render(radiances, extra, rays, key, step):
     del extra
     near, far = ray_extent(rays, info)

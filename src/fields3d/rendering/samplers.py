@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from fields3d.core.errors import UsageFault
 from fields3d.core.types import Rays
 
 Spacing = Literal["linear", "disparity", "piecewise"]
@@ -65,6 +66,16 @@ def ray_extent(rays: Rays, info: Mapping[str, Any]) -> tuple[Float[Array, "*b"],
   if info.get("unbounded") or info.get("ndc"):
     return rays.near, rays.far
   return box_interval(rays.origins, rays.directions, rays.near, rays.far)
+
+
+def check_spacing(spacing: Spacing, info: Mapping[str, Any]) -> None:
+  """Equal steps of 1 / t need a near end above 0.
+
+  Raises:
+    UsageFault: there is none.
+  """
+  if spacing == "disparity" and (info.get("ndc") or not info.get("near", 1.0) > 0):
+    raise UsageFault("--config.task.renderer.spacing", "disparity needs rays that start beyond 0", "use linear")
 
 
 def distances(s: Float[Array, "*b k"], near: Float[Array, "*b"], far: Float[Array, "*b"],
@@ -150,6 +161,8 @@ def resample(s: Float[Array, "*b k"], weights: Float[Array, "*b m"], count: int,
   [0.0, 0.25, 0.5, 0.75, 1.0]
   """
   s = jax.lax.stop_gradient(s)
+  if count == 1:
+    return s[..., np.array([0, -1])]
   centers = importance(s, weights, count, key, padding)
   middles = (centers[..., 1:] + centers[..., :-1]) / 2
   first = jnp.maximum(2 * centers[..., :1] - middles[..., :1], s[..., :1])
