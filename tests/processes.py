@@ -13,7 +13,7 @@ WORKER = f"""
 import dataclasses, hashlib, json, pathlib, signal, sys, time
 sys.path.insert(0, {str(HERE)!r})
 import jax, numpy as np
-from fields3d.core.errors import Fault
+from fields3d.core.errors import Fault, IOFault
 from fields3d.training.checkpoint import Checkpoints
 from fields3d.training.distributed import session
 from fields3d.training.logging import RunLog
@@ -30,6 +30,8 @@ def batch(position, shard=0, num_shards=1):
   made = data.batch(position, shard, num_shards)
   say(position=position, of=num_shards, rows=[row.tobytes().hex() for row in made["x"]])
   time.sleep(told.get("pause", 0))
+  if [jax.process_index(), position] == told.get("refused"):
+    raise IOFault("shard-7", "Input/output error", "check the disk")
   return made
 def build(settings):
   return Loop(toys.tables() if told.get("tables") else toys.regression(noise=0.1), dataclasses.replace(data, batch=batch),

@@ -313,6 +313,22 @@ def test_a_failed_write_is_one_fault_at_the_next_call_and_leaves_the_last_step(s
   assert steps(saved) == [2, 3, 5]
 
 
+@pytest.mark.parametrize("refused", [False, True])
+def test_an_error_that_leaves_waits_for_the_save_but_not_for_other_processes(tmp_path, monkeypatch, refused):
+  def refuse(step_dir, facts):
+    raise OSError(errno.EIO, os.strerror(errno.EIO), str(step_dir))
+
+  warnings = []
+  with pytest.raises(ZeroDivisionError), Checkpoints(tmp_path, warn=warnings.append) as checkpoints:
+    if refused:
+      monkeypatch.setattr(checkpoint, "write_manifest", refuse)
+    checkpoints.save(1, tree_at(1))
+    monkeypatch.setattr(checkpoint, "_together", lambda fault: pytest.fail("asked the others"))
+    raise ZeroDivisionError
+  assert steps(tmp_path) == ([] if refused else [1]) and len(warnings) == refused
+  assert all("the step is not saved" in line for line in warnings)
+
+
 def test_a_directory_that_cannot_be_made_is_exit_73(tmp_path):
   (tmp_path / "file").write_text("")
   with Checkpoints(tmp_path / "file" / "checkpoints") as checkpoints, pytest.raises(CannotWrite) as caught:

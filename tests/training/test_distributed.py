@@ -118,6 +118,15 @@ def test_a_process_that_hangs_is_named_within_120_seconds(tmp_path):
   assert "no sign of life" in processes.errors(tmp_path, 1)[0]
 
 
+@pytest.mark.slow
+def test_a_fault_of_one_of_two_after_a_checkpoint_ends_both_with_its_words(tmp_path):
+  codes = processes.end(processes.start(2, processes.worker(tmp_path / "run", refused=[1, 25]), folder=tmp_path), 240)
+  said = processes.errors(tmp_path, 2)
+  assert codes == [75, 74] and said[1] == "fields3d: shard-7: Input/output error; check the disk"
+  assert said[0].startswith("fields3d: process 1 (host") and "stopped: shard-7: Input/output error" in said[0]
+  assert steps(tmp_path / "run" / "checkpoints")[:2] == [0, 10]
+
+
 def test_sigterm_to_one_of_two_saves_and_ends_both_with_75(tmp_path):
   started = processes.start(2, processes.worker(tmp_path / "run", steps=2000, pause=0.02,
                                                 settings={"checkpoint_every": 10_000}), folder=tmp_path)

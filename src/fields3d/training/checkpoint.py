@@ -65,11 +65,10 @@ class Checkpoints:
     return self
 
   def __exit__(self, kind, error, traceback) -> None:
-    try:
+    """Waits for the save under way; where an error leaves, without the other processes, which may never come here."""
+    if kind is None:
       self.wait()
-    except Fault as fault:
-      if kind is None:
-        raise
+    elif fault := self._join():
       self._warn(str(fault))
 
   def save(self, step: int, tree: Mapping[str, PyTree], blocking: bool = False) -> None:
@@ -106,11 +105,15 @@ class Checkpoints:
     """Returns when the save under way is durable, and raises what it met; `committed` is then its step."""
     if self._thread is None:
       return
-    self._thread.join()
-    self._thread = None
-    error, self._error = self._error, None
-    _together(error)
+    _together(self._join())
     self.committed = self._finished
+
+  def _join(self) -> Fault | None:
+    """Returns when this process's part of the save under way is done, with what it met."""
+    if self._thread is not None:
+      self._thread.join()
+    self._thread, error, self._error = None, self._error, None
+    return error
 
   def restore(self, abstract: Mapping[str, PyTree], step: int | None = None,
               allow_nonfinite: bool = False) -> tuple[int, PyTree] | None:
