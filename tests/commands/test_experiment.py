@@ -65,10 +65,14 @@ def test_a_directory_with_another_run_is_refused_with_the_difference(tmp_path, c
   assert json.loads((run / "config.json").read_text())["config"]["seed"] == 0
 
 
-def test_a_run_may_be_lengthened_and_says_so(tmp_path, capsys):
-  assert train(tmp_path / "run", *SMALL) == 0
-  assert train(tmp_path / "run", *SMALL, "--config.num_steps=3") == 0
+def test_a_run_may_be_lengthened_and_says_so_but_not_shortened(tmp_path, capsys):
+  run = tmp_path / "run"
+  assert train(run, *SMALL) == 0
+  assert train(run, *SMALL, "--config.num_steps=3") == 0
   assert "num_steps: 2 -> 3" in capsys.readouterr().out
+  assert train(run, *SMALL, "--config.num_steps=1") == 2
+  assert "--config.num_steps: 1 is less than the 3 steps that the run has done; give 3 or more" in capsys.readouterr().err
+  assert json.loads((run / "config.json").read_text())["config"]["num_steps"] == 3
 
 
 def test_names_with_spaces_and_other_alphabets_work(tmp_path):

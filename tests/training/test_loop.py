@@ -14,6 +14,7 @@ from fields3d.core.errors import Diverged, TryAgain, UsageFault
 from fields3d.training.checkpoint import Checkpoints
 from fields3d.training.logging import RunLog, read_metrics
 from fields3d.training.loop import Loop, LoopSettings
+from fields3d.training.manifest import steps
 from fields3d.training.optim import adam, sgd
 
 SETTINGS = LoopSettings(log_every=5, checkpoint_every=10, max_skips=3, max_rollbacks=2)
@@ -57,6 +58,18 @@ def test_a_run_stopped_by_sigterm_and_resumed_equals_the_undisturbed_one(tmp_pat
   with pytest.raises(TryAgain, match="run the same command again"):
     make(tmp_path / "cut", data=stopping_data(position, signal.SIGTERM)).run()
   assert_equal_states(whole, make(tmp_path / "cut").run())
+
+
+def test_a_run_past_its_last_step_is_left_as_it_is(tmp_path):
+  whole, data = make(tmp_path / "run").run(), toys.line_data()
+
+  def batch(position, shard=0, num_shards=1):
+    assert position < 50, "trains on"
+    return data.batch(position, shard, num_shards)
+
+  before = steps(tmp_path / "run" / "checkpoints")
+  assert_equal_states(whole, make(tmp_path / "run", 20, dataclasses.replace(data, batch=batch)).run())
+  assert steps(tmp_path / "run" / "checkpoints") == before
 
 
 def test_resuming_from_an_older_checkpoint_gives_the_same_run(tmp_path):

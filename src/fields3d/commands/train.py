@@ -84,6 +84,7 @@ def _train(args: argparse.Namespace, config: dict, workdir: pathlib.Path) -> int
   if (workdir / "config.json").exists():
     for change in check_same_run(read_run_config(workdir)["config"], config, workdir):
       _say(f"changed since the run began: {change}")
+  _check_length(config, workdir)
   _use_compilation_cache()
   dataset = build_dataset(config)
   task, optimisers = build_task(config, dataset), build_optimisers(config)
@@ -100,6 +101,15 @@ def _train(args: argparse.Namespace, config: dict, workdir: pathlib.Path) -> int
     state = make_loop(config, workdir, dataset, task, optimisers, args.allow_nonfinite).run()
   _say(f"trained {int(state.step)} steps; the run is in {args.workdir}\nnext: fields3d evaluate {args.workdir}")
   return 0
+
+
+def _check_length(config: dict, workdir: pathlib.Path) -> None:
+  """A run cannot be shortened: what it has learned since stays its newest checkpoint."""
+  from fields3d.training.manifest import steps
+  done = max(steps(workdir / "checkpoints"), default=0)
+  if done > config["num_steps"]:
+    raise UsageFault("--config.num_steps", f"{config['num_steps']} is less than the {done} steps that the run has done",
+                     f"give {done} or more, or another --workdir")
 
 
 def _frozen(task) -> list[str]:

@@ -109,7 +109,7 @@ class Loop:
     self.state = None
 
   def run(self) -> State:
-    """Trains from the newest sound checkpoint, or from the start, to the last step.
+    """Trains from the newest sound checkpoint, or from the start, to the last step; not at all where it is past that.
 
     Raises:
       TryAgain: asked to stop; the state is saved.
@@ -134,7 +134,7 @@ class Loop:
     with Prefetch(self._make_batch, self.step + self.offset, self.settings.prefetch) as batches:
       while True:
         stopping = stop(self.step)
-        boundary = stopping or self.step == self.num_steps or self.step % self.settings.checkpoint_every == 0
+        boundary = stopping or self.step >= self.num_steps or self.step % self.settings.checkpoint_every == 0
         if (reason := self._settle(0 if boundary else 1)) is not None:
           self._roll_back(reason)
           return True
@@ -142,7 +142,7 @@ class Loop:
           self._save(blocking=True)
           raise TryAgain(self.workdir, f"stopped at step {self.step} of {self.num_steps}, saved",
                          "run the same command again to resume")
-        if self.step == self.num_steps:
+        if self.step >= self.num_steps:
           return False
         if boundary:
           self._save()
