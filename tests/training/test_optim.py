@@ -8,7 +8,7 @@ import pytest
 
 from fields3d.core.config import build
 from fields3d.core.errors import UsageFault
-from fields3d.training.optim import OPTIMISERS, adam
+from fields3d.training.optim import OPTIMISERS, adam, check_parts
 
 PARAMS = {"decoder": {"kernel": jnp.ones((2, 2))}, "codes": jnp.ones((3,))}
 GRADS = {"decoder": {"kernel": jnp.full((2, 2), 0.3)}, "codes": jnp.full((3,), -0.2)}
@@ -57,3 +57,14 @@ def test_deepsdf_halves_both_rates_every_500_epochs():
 def test_bad_settings_are_named(bad):
   with pytest.raises(UsageFault, match="optim.field"):
     build(OPTIMISERS, {"name": "adam", **bad}, "optim.field")
+
+
+@pytest.mark.parametrize(("settings", "says"), [
+    ({"learning_rates": {"coeds": 0.0}}, "--config.optim.field.learning_rates.coeds: .* 'coeds'; did you mean 'codes'"),
+    ({"learning_rates": {"decoder/kernel": 0.0}}, "learning_rates.decoder/kernel: no parameter has the part"),
+    ({"weight_decay": 0.1, "decay": ("codes", "kern")}, "--config.optim.field.decay: .* 'kern'; did you mean 'kernel'"),
+])
+def test_a_part_that_no_parameter_has_is_named(settings, says):
+  with pytest.raises(UsageFault, match=says):
+    check_parts("field", adam(**settings), PARAMS)
+  check_parts("field", adam(learning_rates={"codes": 0.0, "decoder": 1.0}, decay=("kernel",)), PARAMS)

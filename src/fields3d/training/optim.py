@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import optax
 
 from fields3d.core.config import Fraction, NonNegative, Positive, Range, Table
+from fields3d.core.errors import UsageFault, nearest
 from fields3d.core.schedules import Curriculum, Rate, Schedule, as_schedule
 from fields3d.core.task import PyTree
 
@@ -22,15 +23,25 @@ class Optimiser:
   transform: gradient -> update; where there are learning rates, the last of its chain is `scale_by_schedules`.
   ema: decay of the averaged copy of the parameters, None for no copy.
   learning_rates: {"lr" or "lr/<path part>": schedule}, for the log.
+  parts: (setting, path part) of each part that the settings name.
   """
   transform: optax.GradientTransformation
   ema: float | None
   learning_rates: Mapping[str, Schedule]
+  parts: tuple[tuple[str, str], ...] = ()
 
 
 def path_of(path: tuple) -> str:
   """A pytree path as text, parts joined by slashes: 'field/decoder/layer_0/kernel'."""
   return jax.tree_util.keystr(path, simple=True, separator="/")
+
+
+def check_parts(group: str, optimiser: Optimiser, params: PyTree) -> None:
+  """Every part that a group's learning_rates and decay name is part of a path of its parameters, or a fault that names it."""
+  known = {part for path, _ in jax.tree_util.tree_leaves_with_path(params) for part in path_of(path).split("/")}
+  for setting, part in optimiser.parts:
+    if part not in known:
+      raise UsageFault(f"--config.optim.{group}.{setting}", f"no parameter has the part {part!r}", nearest(part, known))
 
 
 def scale_by_schedules(default: Schedule, by_path: Mapping[str, Schedule]) -> optax.GradientTransformation:
@@ -74,7 +85,8 @@ def _optimiser(core: optax.GradientTransformation, learning_rate: Schedule, lear
     chain.append(optax.add_decayed_weights(weight_decay, mask=decayed))
   chain.append(scale_by_schedules(learning_rate, by_path))
   named = {"lr": learning_rate, **{f"lr/{part}": schedule for part, schedule in by_path.items()}}
-  return Optimiser(optax.chain(*chain), ema, named)
+  parts = (*((f"learning_rates.{part}", part) for part in by_path), *(("decay", part) for part in decay))
+  return Optimiser(optax.chain(*chain), ema, named, parts)
 
 
 def adam(learning_rate: Rate = 1e-3, learning_rates: Curriculum | None = None, b1: Decay = 0.9,

@@ -21,8 +21,8 @@ from fields3d.core.config import Count
 from fields3d.core.errors import UsageFault
 from fields3d.core.placement import Placement, placed
 from fields3d.core.task import PyTree, State, Task
-from fields3d.training.optim import Optimiser, path_of
-from fields3d.training.step import init_state, make_step
+from fields3d.training.optim import Optimiser, check_parts, path_of
+from fields3d.training.step import check_groups, init_state, make_step
 
 # {a part of the path: the axis that is cut over "model"}. A hash table is (levels, features, rows): it is cut by rows,
 # which any model axis divides; by levels, table=0, sends as much and computes less, where the model axis divides them.
@@ -95,8 +95,14 @@ def sharded_step(task: Task, optimisers: Mapping[str, Optimiser], mesh: jax.shar
 
   Returns:
     step: (state, batch) -> (state, metrics) of `step.make_step`. state: shapes, dtypes and shardings of all leaves.
+
+  Raises:
+    UsageFault: a group has no optimiser, or an optimiser names what the group has not.
   """
+  check_groups(task, optimisers)
   shapes = jax.eval_shape(lambda key: init_state(task, optimisers, key), jax.random.key(0))
+  for group, optimiser in optimisers.items():
+    check_parts(group, optimiser, shapes.params[group])
   places = state_shardings(shapes, mesh, settings)
   plain = make_step(task, optimisers, accumulate, gathers(places.params, settings.sent))
 
