@@ -230,6 +230,23 @@ def test_pruning_keeps_the_newest_and_every_kth_and_counts_no_damaged_one(tmp_pa
   assert steps(tmp_path) == [4, 6, 9] and manifest.candidates(tmp_path) == [4, 6, 7, 9]
 
 
+def test_a_step_is_given_up_for_a_sound_one_before_it_and_stays_where_there_is_none(saved):
+  flip(files_of(saved / "2" / "state")[-1], 5)
+  with Checkpoints(saved, warn=lambda line: None) as checkpoints:
+    assert checkpoints.restore(abstract_of(tree_at(0)), before=3)[0] == 1
+    assert steps(saved) == [1, 2] and checkpoints.restore(abstract_of(tree_at(0)), before=1) is None
+    checkpoints.save(3, tree_at(4))
+  assert_bit_equal(restore(saved)[0][1], tree_at(4))
+
+
+def test_a_save_may_leave_the_old_steps(saved):
+  with Checkpoints(saved, keep=1) as checkpoints:
+    checkpoints.save(4, tree_at(4), prune=False, blocking=True)
+    assert steps(saved) == [1, 2, 3, 4]
+    checkpoints.save(5, tree_at(5))
+  assert steps(saved) == [5]
+
+
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 @pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
 def test_a_nonfinite_leaf_is_never_saved(saved, value, dtype):

@@ -116,6 +116,35 @@ def test_a_lasting_loss_spike_rolls_back(tmp_path):
   assert loop.rollbacks == 1 and float(read_metrics(tmp_path / "run")["loss"][-1]) < 1
 
 
+def wrecking_data(number=None):
+  """One batch, of position 87, wrecks the parameters for 40 steps; a signal is sent, once, a few steps after it."""
+  data = toys.line_data() if number is None else stopping_data(96, number)
+
+  def batch(position, shard=0, num_shards=1):
+    made = data.batch(position, shard, num_shards)
+    return {**made, "y": made["y"] + (1e4 if position == 87 else 0)}
+
+  return dataclasses.replace(data, batch=batch)
+
+
+@pytest.mark.parametrize("keep", [1, 3])
+def test_no_rollback_ends_at_a_checkpoint_of_the_streak_that_asked_for_it(tmp_path, keep):
+  settings = dataclasses.replace(SETTINGS, checkpoint_every=15, keep=keep, spike_factor=20.0)
+  more = {"num_steps": 160, "settings": settings, "optimiser": sgd(0.05)}
+  loop = make(tmp_path / "whole", data=wrecking_data(), **more)
+  whole = loop.run()
+  assert loop.rollbacks == 1 and loop.offset == 99 - 75 and float(read_metrics(tmp_path / "whole")["loss"][-1]) < 1
+  with pytest.raises(TryAgain):
+    make(tmp_path / "cut", data=wrecking_data(signal.SIGTERM), **more).run()
+  assert 75 in steps(tmp_path / "cut" / "checkpoints") and 88 < steps(tmp_path / "cut" / "checkpoints")[-1] < 98
+  assert_equal_states(whole, make(tmp_path / "cut", data=wrecking_data(), **more).run())
+
+
+def test_a_checkpoint_that_falls_into_a_streak_is_saved_after_it(tmp_path):
+  make(tmp_path / "run", 28, data=toys.line_data(poison=(18, 19, 20))).run()
+  assert steps(tmp_path / "run" / "checkpoints")[-2:] == [23, 28]  # 22 is good; 23 was in flight
+
+
 def test_rows_that_do_not_divide_over_the_devices_are_named(tmp_path):
   with RunLog(tmp_path, 1) as log, pytest.raises(UsageFault, match="data.rows.*6 rows.*multiple of 4"):
     Loop(toys.regression(), toys.line_data(rows=6), {"model": sgd(0.1)}, seed=0, num_steps=1, workdir=tmp_path, log=log,

@@ -71,13 +71,14 @@ class Checkpoints:
     elif fault := self._join():
       self._warn(str(fault))
 
-  def save(self, step: int, tree: Mapping[str, PyTree], blocking: bool = False) -> None:
+  def save(self, step: int, tree: Mapping[str, PyTree], blocking: bool = False, prune: bool = True) -> None:
     """Starts to save; the arrays may be donated or overwritten as soon as it returns.
 
     Args:
       step: its name; a sound step of that name is replaced.
       tree: a dict of trees of arrays.
       blocking: wait until the step is durable.
+      prune: remove the old steps that it replaces.
 
     Raises:
       Diverged: a leaf holds a NaN or an infinity; nothing is written.
@@ -96,7 +97,7 @@ class Checkpoints:
         response = ocp.save_async(building / "state", plain)
     except Exception as e:
       raise _write_fault(e, building.with_suffix("")) from e
-    self._thread = threading.Thread(target=self._finish, args=(step, building, response, described))
+    self._thread = threading.Thread(target=self._finish, args=(step, building, response, described, prune))
     self._thread.start()
     if blocking:
       self.wait()
@@ -115,8 +116,8 @@ class Checkpoints:
     self._thread, error, self._error = None, self._error, None
     return error
 
-  def restore(self, abstract: Mapping[str, PyTree], step: int | None = None,
-              allow_nonfinite: bool = False) -> tuple[int, PyTree] | None:
+  def restore(self, abstract: Mapping[str, PyTree], step: int | None = None, allow_nonfinite: bool = False,
+              before: int | None = None) -> tuple[int, PyTree] | None:
     """The newest sound step, or exactly `step`, placed as `abstract` says.
 
     Args:
@@ -125,9 +126,10 @@ class Checkpoints:
         entry every leaf must match.
       step: which one; None for the newest that verifies.
       allow_nonfinite: take NaNs and infinities as they are.
+      before: a step that is given up for the newest sound one before it, and removed; it stays where there is none.
 
     Returns:
-      (step, tree), or None where no step was ever saved.
+      (step, tree), or None where no step was ever saved, or none that is sound before `before`.
 
     Raises:
       MissingInput: `step` is not there.
@@ -137,7 +139,7 @@ class Checkpoints:
     chosen, fault = None, None
     if jax.process_index() == 0:
       try:
-        chosen = self._choose(step)
+        chosen = self._choose(step, before)
       except Fault as e:
         fault = e
     _together(fault)
@@ -151,12 +153,14 @@ class Checkpoints:
       fault = BadData(self.directory / str(chosen), "{} holds {} non-finite values".format(*found),
                       "take an earlier step, or pass --allow-nonfinite to go on with them")
     _together(fault)
+    if before is not None and jax.process_index() == 0:
+      (self.directory / str(before)).rename(self.directory / f"{before}.stale")
     return chosen, tree
 
-  def _choose(self, step: int | None) -> int | None:
+  def _choose(self, step: int | None, before: int | None) -> int | None:
     if self.directory.is_file():
       raise foreign(self.directory)
-    there = candidates(self.directory)
+    there = [number for number in candidates(self.directory) if before is None or number < before]
     if step is not None:
       if step not in there:
         known = ", ".join(map(str, steps(self.directory))) or "none"
@@ -171,7 +175,7 @@ class Checkpoints:
         return number
       more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
       self._warn(f"step {number} is damaged, the one before is tried: {problems[0]}{more}")
-    if there:
+    if there and before is None:
       raise BadData(self.directory, f"none of its {len(there)} checkpoints is sound",
                     "restore a copy, or start in a new --workdir")
     return None
@@ -189,20 +193,20 @@ class Checkpoints:
       return _write_fault(e, building.with_suffix(""))
     return None
 
-  def _finish(self, step: int, building: pathlib.Path, response: Any, described: dict) -> None:
+  def _finish(self, step: int, building: pathlib.Path, response: Any, described: dict, prune: bool) -> None:
     """Runs in the thread: orbax's own commit, then ours."""
     try:
       response.result()
       if jax.process_index() == 0:
         write_manifest(building, {"step": step, "jax": jax.__version__, "tree": described})
-        self._commit(step, building)
+        self._commit(step, building, prune)
       self._finished = step
     except Exception as e:
       self._error = _write_fault(e, building.with_suffix(""))
       if jax.process_index() == 0:
         shutil.rmtree(building, ignore_errors=True)
 
-  def _commit(self, step: int, building: pathlib.Path) -> None:
+  def _commit(self, step: int, building: pathlib.Path, prune: bool) -> None:
     final = self.directory / str(step)
     if final.exists():
       aside = self.directory / f"{step}.{'damaged' if verify(final) else 'stale'}"
@@ -212,7 +216,8 @@ class Checkpoints:
     sync_directory(self.directory)
     sync_directory(self.directory.parent)
     try:
-      self._prune()
+      if prune:
+        self._prune()
     except OSError as e:
       self._warn(f"{self.directory}: old checkpoints could not be removed: {e}")
 

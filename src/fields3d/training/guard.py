@@ -35,6 +35,11 @@ class Guard:
   attempts: int = 0
   losses: list[float] = dataclasses.field(default_factory=list)
 
+  @property
+  def steady(self) -> bool:
+    """Whether the last step was good: what a checkpoint of another holds may be what a rollback flees from."""
+    return not (self.skipped or self.spikes)
+
   def watch(self, step: int, metrics: Mapping[str, float]) -> str | None:
     """Takes a finished step's scalars; returns why to roll back, or None.
 

@@ -103,7 +103,7 @@ class Loop:
     self.allow_nonfinite = allow_nonfinite
     self.pending, self.sums, self.counts = collections.deque(), collections.Counter(), collections.Counter()
     self.step = self.offset = self.rollbacks = 0
-    self.saved_step = -1
+    self.saved_step, self.due = -1, False
     self.idle, self.symptoms = Idle(), Symptoms()
     self.checkpoints = Checkpoints(workdir / "checkpoints", settings.keep, settings.keep_every)
     self.state = None
@@ -135,7 +135,11 @@ class Loop:
       while True:
         stopping = stop(self.step)
         boundary = stopping or self.step >= self.num_steps or self.step % self.settings.checkpoint_every == 0
-        if (reason := self._settle(0 if boundary else 1)) is not None:
+        self.due |= boundary
+        reason = self._settle(0 if boundary else 1)
+        if self.due and self.guard.steady:
+          reason = self._settle(0)
+        if reason is not None:
           self._roll_back(reason)
           return True
         if stopping:
@@ -144,7 +148,7 @@ class Loop:
                          "run the same command again to resume")
         if self.step >= self.num_steps:
           return False
-        if boundary:
+        if self.due and self.guard.steady:
           self._save()
         self.state, metrics = self.step_fn(self.state, self.idle.take(batches, self._busy))
         self.step += 1
@@ -189,31 +193,36 @@ class Loop:
     return {"state": state, "loop": {"data": counts, **self.guard.as_arrays()}}
 
   def _save(self, blocking: bool = False) -> None:
+    """One that is due in a streak of bad steps waits for its end; the last one of a run or of a stop does not, and
+    then those before it stay for a rollback."""
+    self.due = False
     if self.step == self.saved_step:
       return self.checkpoints.wait() if blocking else None
     self.guard.saved()
-    self.checkpoints.save(self.step, self._tree(self.state), blocking=blocking)
+    self.checkpoints.save(self.step, self._tree(self.state), blocking=blocking, prune=self.guard.steady)
     self.saved_step = self.step
 
-  def _restore(self) -> bool:
-    """Loads the newest sound checkpoint; False where there is none."""
+  def _restore(self, before: int | None = None) -> bool:
+    """Loads the newest sound checkpoint, or the one before the one that is given up; False where there is none."""
     self.checkpoints.wait()
-    found = self.checkpoints.restore(self._tree(self.abstract), allow_nonfinite=self.allow_nonfinite)
+    found = self.checkpoints.restore(self._tree(self.abstract), allow_nonfinite=self.allow_nonfinite, before=before)
     if found is None:
       return False
     self.step, tree = found
     self.state = tree["state"]
     self.offset, self.rollbacks = (int(n) for n in tree["loop"]["data"])
     self.guard.load(tree["loop"])
-    self.saved_step = self.step
+    self.saved_step, self.due = self.step, not self.guard.steady
     return True
 
   def _roll_back(self, reason: str) -> None:
-    """Goes back to the last checkpoint, past the batches and noise that led here."""
+    """Goes back to the last checkpoint that is of no streak of bad steps, past the batches and noise that led here."""
     self.guard.roll_back(reason, self.workdir)
     reached, position, rollbacks = self.step, self.step + self.offset, self.rollbacks + 1
     self.pending.clear(), self.sums.clear(), self.counts.clear()
     self._restore()
+    while not self.guard.steady and self._restore(before=self.step):
+      pass
     self.rollbacks = rollbacks
     self.offset = position - self.step
     self.state = dataclasses.replace(self.state, key=jax.random.fold_in(self.state.key, rollbacks))
