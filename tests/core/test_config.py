@@ -112,6 +112,17 @@ def test_schedules_have_their_closed_forms(name, arguments, points):
     assert float(schedule(step)) == pytest.approx(value, rel=1e-5, abs=1e-6)
 
 
+@pytest.mark.parametrize(("values", "boundaries", "says"), [
+    ((1e-3, 1e-4), (10, 20, 30), "piecewise.values: 2 values have 3 boundaries between them; give one value more"),
+    ((1.0, 0.5, 0.1), (20,), "piecewise.values: 3 values have 1 boundaries"),
+    ((1.0, 0.5, 0.1), (20, 10), "piecewise.boundaries: 20, 10 do not ascend"),
+    ((1.0, 0.5, 0.1), (10, 10), "piecewise.boundaries: 10, 10 do not ascend"),
+])
+def test_pieces_that_do_not_follow_each_other_are_named(values, boundaries, says):
+  with pytest.raises(UsageFault, match=says):
+    build(SCHEDULES, {"name": "piecewise", "values": values, "boundaries": boundaries}, "s")
+
+
 def test_a_curriculum_gives_all_its_values_at_a_step():
   values = at({"eikonal": as_schedule(0.1), "level": build(SCHEDULES, {"name": "linear", "start": 2.0, "end": 4.0, "steps": 2})}, 1)
   assert {k: round(float(v), 6) for k, v in values.items()} == {"eikonal": 0.1, "level": 3.0}

@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from fields3d.core.config import Count, From, Index, Positive, Range, Table
+from fields3d.core.errors import UsageFault
 
 Schedule = Callable[[jax.Array | int], jax.Array]
 
@@ -68,9 +69,17 @@ def staircase(value: float, factor: Positive, every: Count) -> Schedule:
 def piecewise(values: tuple[float, ...], boundaries: tuple[int, ...]) -> Schedule:
   """values[i] from boundaries[i-1] on: active hash levels, resolutions.
 
+  Raises:
+    UsageFault: not one value more than boundaries, or boundaries that do not ascend.
+
   >>> [float(piecewise((1.0, 2.0), (5,))(s)) for s in (4, 5)]
   [1.0, 2.0]
   """
+  if len(values) != len(boundaries) + 1:
+    raise UsageFault("piecewise.values", f"{len(values)} values have {len(boundaries)} boundaries between them",
+                     "give one value more than boundaries")
+  if any(a >= b for a, b in zip(boundaries, boundaries[1:])):
+    raise UsageFault("piecewise.boundaries", f"{', '.join(map(str, boundaries))} do not ascend", "sort them, each once")
   table, edges = jnp.asarray(values, jnp.float32), jnp.asarray(boundaries, jnp.int32)
   return lambda step: table[jnp.searchsorted(edges, jnp.asarray(step, jnp.int32), side="right")]
 
