@@ -60,6 +60,7 @@ class Checkpoints:
     self._thread: threading.Thread | None = None
     self._error: Fault | None = None
     self._finished: int | None = None
+    self._damaged: set[int] = set()  # whose contents were found to be
 
   def __enter__(self) -> Self:
     return self
@@ -173,6 +174,7 @@ class Checkpoints:
     for number in reversed(there):
       if not (problems := verify(self.directory / str(number))):
         return number
+      self._damaged.add(number)
       more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
       self._warn(f"step {number} is damaged, the one before is tried: {problems[0]}{more}")
     if there and before is None:
@@ -213,6 +215,7 @@ class Checkpoints:
       shutil.rmtree(aside, ignore_errors=True)
       final.rename(aside)
     building.rename(final)
+    self._damaged.discard(step)
     sync_directory(self.directory)
     sync_directory(self.directory.parent)
     try:
@@ -223,7 +226,7 @@ class Checkpoints:
 
   def _prune(self) -> None:
     """Removes old steps. Damaged ones count for nothing and stay; a killed removal leaves only `<step>.stale`."""
-    there = steps(self.directory)
+    there = [step for step in steps(self.directory) if step not in self._damaged]
     for old in set(there) - set(retained(there, self._keep, self._keep_every)):
       (self.directory / str(old)).rename(self.directory / f"{old}.stale")
     for stale in self.directory.glob("*.stale"):
