@@ -127,16 +127,17 @@ def test_a_fault_of_one_of_two_after_a_checkpoint_ends_both_with_its_words(tmp_p
   assert steps(tmp_path / "run" / "checkpoints")[:2] == [0, 10]
 
 
-def test_sigterm_to_one_of_two_saves_and_ends_both_with_75(tmp_path):
+@pytest.mark.parametrize("number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)])
+def test_sigterm_or_ctrl_c_to_one_of_two_saves_and_ends_both_with_75(tmp_path, number):
   started = processes.start(2, processes.worker(tmp_path / "run", steps=2000, pause=0.02,
                                                 settings={"checkpoint_every": 10_000}), folder=tmp_path)
   processes.wait_for(lambda: len(list((tmp_path / "run").glob("metrics.jsonl"))) and
                      len(read_metrics(tmp_path / "run")["step"]) > 3)
-  started[1].send_signal(signal.SIGTERM)
+  started[1].send_signal(number)
   since = time.monotonic()
   codes = processes.end(started, 60)
   took = time.monotonic() - since
-  print(f"SIGTERM to one of two: both saved and ended after {took:.1f} s")
+  print(f"{number.name} to one of two: both saved and ended after {took:.1f} s")
   assert codes == [75, 75] and all("saved; run the same command again" in line for line in processes.errors(tmp_path, 2))
   assert took < 30 and steps(tmp_path / "run" / "checkpoints")[-1] > 3
 

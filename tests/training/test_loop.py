@@ -13,7 +13,7 @@ import toys
 from fields3d.core.errors import Diverged, TryAgain, UsageFault
 from fields3d.training.checkpoint import Checkpoints
 from fields3d.training.logging import RunLog, read_metrics
-from fields3d.training.loop import Loop, LoopSettings
+from fields3d.training.loop import Loop, LoopSettings, stop_requests
 from fields3d.training.manifest import steps
 from fields3d.training.optim import adam, sgd
 
@@ -50,6 +50,19 @@ def stopping_data(position, number):
 
 def test_two_runs_are_identical(tmp_path):
   assert_equal_states(make(tmp_path / "a").run(), make(tmp_path / "b").run())
+
+
+def test_ctrl_c_in_one_of_several_processes_asks_jax_to_stop_them_all(monkeypatch):
+  heard = []
+  old = signal.signal(signal.SIGTERM, lambda number, frame: heard.append(number))  # where jax's service listens
+  monkeypatch.setattr(jax, "process_count", lambda: 2)
+  try:
+    with stop_requests():
+      for _ in range(2):
+        os.kill(os.getpid(), signal.SIGINT)
+  finally:
+    signal.signal(signal.SIGTERM, old)
+  assert heard == [signal.SIGTERM] * 2 and signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
 @pytest.mark.parametrize("position", [3, 17, 38])

@@ -9,6 +9,7 @@ import collections
 import contextlib
 import dataclasses
 import math
+import os
 import pathlib
 import signal
 import threading
@@ -59,21 +60,24 @@ class LoopSettings:
 
 @contextlib.contextmanager
 def stop_requests() -> Iterator[Callable[[int], bool]]:
-  """Yields (step) -> whether SIGTERM or SIGINT has asked to stop; a second SIGINT interrupts at once.
+  """Yields (step) -> whether SIGTERM or SIGINT has asked to stop; a second SIGINT interrupts a run of one process at once.
 
-  With several processes, all agree on the same step through jax's preemption service, which then handles SIGTERM.
+  With several processes, all agree on the same step through jax's preemption service, which then handles SIGTERM; SIGINT,
+  however often it comes, is passed on to it.
   """
   asked = threading.Event()
 
   def handle(number, frame):
     del frame
-    if number == signal.SIGINT and asked.is_set():
+    if not alone:
+      os.kill(os.getpid(), signal.SIGTERM)
+    elif number == signal.SIGINT and asked.is_set():
       raise KeyboardInterrupt
     asked.set()
 
   alone = jax.process_count() == 1
   main = threading.current_thread() is threading.main_thread()
-  numbers = (signal.SIGTERM, signal.SIGINT) if alone and main else ()
+  numbers = () if not main else (signal.SIGTERM, signal.SIGINT) if alone else (signal.SIGINT,)
   old = {number: signal.signal(number, handle) for number in numbers}
   try:
     yield (lambda step: asked.is_set()) if alone else multihost_utils.reached_preemption_sync_point
