@@ -19,6 +19,7 @@ from fields3d.training.distributed import session
 from fields3d.training.logging import RunLog
 from fields3d.training.loop import Loop, LoopSettings
 from fields3d.training.optim import adam
+from fields3d.training.transfer import restore_partial
 import toys
 told = json.loads(sys.argv[1])
 workdir = pathlib.Path(told["workdir"])
@@ -36,7 +37,8 @@ def batch(position, shard=0, num_shards=1):
 def build(settings):
   return Loop(toys.tables() if told.get("tables") else toys.regression(noise=0.1), dataclasses.replace(data, batch=batch),
               {{"model": adam(0.05, ema=0.9)}}, seed=3, num_steps=told["steps"], workdir=workdir,
-              log=RunLog(workdir, told["steps"]), settings=LoopSettings(**settings))
+              log=RunLog(workdir, told["steps"]), settings=LoopSettings(**settings),
+              transfer=(lambda params: restore_partial(told["base"], params)[0]) if told.get("base") else None)
 def tell_state(loop, name):
   for number, leaf in enumerate(jax.tree.leaves(loop.state)):
     leaf = jax.random.key_data(leaf) if jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key) else leaf

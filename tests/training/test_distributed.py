@@ -69,6 +69,14 @@ def test_four_then_two_then_four_processes_see_the_samples_of_one(tmp_path):
   assert drawn(workdir) == drawn(tmp_path / "whole")
 
 
+@pytest.mark.slow
+def test_a_run_cut_over_two_processes_starts_from_another_as_one_process_does(tmp_path):
+  run(tmp_path, "base", 1, tables=True, steps=10)
+  more = {"tables": True, "base": str(tmp_path / "base"), "steps": 10}
+  one, two = run(tmp_path, "one", 1, **more), run(tmp_path, "two", 2, settings={"model_parallel": 2}, **more)
+  np.testing.assert_allclose(two, one, rtol=1e-5)
+
+
 def kill_one(tmp_path, count, victim):
   """Kills one of `count` processes, and starts the same command again."""
   command = processes.worker(tmp_path / "run", steps=60, pause=0.1)

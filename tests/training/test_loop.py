@@ -181,6 +181,23 @@ def test_four_devices_follow_one_device(tmp_path):
   np.testing.assert_allclose(state.params["model"]["w"], alone.params["model"]["w"], rtol=1e-5)
 
 
+def test_a_run_that_starts_from_another_averages_its_parameters_where_they_lie_in_buffers_of_its_own(tmp_path):
+  seen = []
+
+  def transfer(params):
+    return jax.tree.map(lambda a: 2 * a, params)
+
+  loop = make(tmp_path / "run", 3, task=toys.tables(), transfer=transfer,
+              settings=dataclasses.replace(SETTINGS, model_parallel=2))
+  step = loop.step_fn
+  loop.step_fn = lambda state, batch: (seen.append(jax.tree.map(jnp.copy, state.ema)), step(state, batch))[1]
+  fresh = jax.jit(loop._fresh, out_shardings=loop.shardings)(loop._key)
+  state = loop.run()
+  jax.tree.map(lambda a, b: np.testing.assert_array_equal(a, 2 * b), seen[0], {"model": fresh.params["model"]})
+  assert jax.tree.map(lambda a: a.sharding, state.ema) == loop.shardings.ema
+  assert np.abs(np.subtract(state.ema["model"]["table"], state.params["model"]["table"])).max() > 0
+
+
 def test_a_table_is_cut_over_the_model_axis_with_its_moments_and_trains_alike(tmp_path):
   from fields3d.core.task import Task
 

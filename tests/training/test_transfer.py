@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from fields3d.core.errors import BadData, MissingInput
 from fields3d.core.task import State
@@ -68,6 +69,14 @@ def test_the_placement_of_the_new_parameters_is_kept(tmp_path):
   device = jax.devices()[3]
   got, _ = restore_partial(run_with(tmp_path, PARAMS), jax.device_put(PARAMS, device))
   assert {leaf.device for leaf in jax.tree.leaves(got)} == {device}
+
+
+def test_rows_are_put_into_a_table_that_is_cut_over_devices(tmp_path):
+  mesh = jax.sharding.Mesh(np.asarray(jax.devices()), ("d",), axis_types=(AxisType.Auto,))
+  cut = NamedSharding(mesh, PartitionSpec("d"))
+  got, _ = restore_partial(run_with(tmp_path, PARAMS), {"latent": {"codes": jax.device_put(-jnp.ones((8, 2)), cut)}})
+  assert got["latent"]["codes"].sharding == cut
+  np.testing.assert_array_equal(got["latent"]["codes"], np.concatenate([np.arange(10.0).reshape(5, 2), -np.ones((3, 2))]))
 
 
 def test_a_run_its_checkpoints_or_one_step_may_be_given_and_damage_is_passed_over(tmp_path):

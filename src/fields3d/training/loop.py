@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Annotated
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.experimental import multihost_utils
 
@@ -123,9 +124,9 @@ class Loop:
       if not self._restore():
         self.state = jax.jit(self._fresh, out_shardings=self.shardings)(self._key)
         if self._transfer:
-          params = self._transfer(self.state.params)
-          ema = jax.tree.map(np.array, {group: params[group] for group in self.state.ema})  # its own buffers
-          self.state = jax.device_put(dataclasses.replace(self.state, params=params, ema=ema), self.shardings)
+          params = jax.device_put(self._transfer(self.state.params), self.shardings.params)
+          copy = jax.jit(lambda tree: jax.tree.map(jnp.copy, tree), out_shardings=self.shardings.ema)  # its own buffers
+          self.state = dataclasses.replace(self.state, params=params, ema=copy({g: params[g] for g in self.state.ema}))
       self.log.start(self.step)
       while self._advance(stop):
         pass

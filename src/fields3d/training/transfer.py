@@ -61,7 +61,7 @@ def newest_step(run: str | os.PathLike) -> int:
 
 
 def _match(name: str, ours: jax.Array, value: np.ndarray | None,
-           row_tables: tuple[str, ...]) -> tuple[np.ndarray | None, Row]:
+           row_tables: tuple[str, ...]) -> tuple[np.ndarray | jax.Array | None, Row]:
   if value is None:
     return None, Row(name, "left", "new here: keeps its initial value")
   floating = [jax.numpy.issubdtype(x.dtype, np.floating) for x in (ours, value)]
@@ -73,8 +73,8 @@ def _match(name: str, ours: jax.Array, value: np.ndarray | None,
   by_rows = not set(row_tables).isdisjoint(name.split("/"))
   if by_rows and value.ndim == ours.ndim > 0 and value.shape[1:] == ours.shape[1:]:
     num = min(len(value), len(ours))
-    merged = np.array(ours)
-    merged[:num] = value[:num]
+    put = jax.jit(lambda table, rows: table.at[:num].set(rows), out_shardings=ours.sharding)  # ours may lie on many hosts
+    merged = put(ours, value[:num].astype(ours.dtype))
     return merged, Row(name, "reshaped", f"rows 0 to {num - 1} of {len(value)} there into {len(ours)} here")
   return None, Row(name, "left", f"shape {value.shape} there, {ours.shape} here")
 
