@@ -9,6 +9,7 @@ import trimesh
 
 from fields3d.core.errors import BadData, Fault, UsageFault
 from fields3d.core.types import Field, Frame, Mesh
+from fields3d.data.meshes import parse_mesh
 from fields3d.extraction.export import FORMATS, export
 from fields3d.extraction.gltf import linear_color, vertex_normals
 from fields3d.extraction.marching_cubes import marching_cubes
@@ -135,6 +136,16 @@ def test_the_same_mesh_gives_the_same_bytes_and_the_last_write_wins_whole(ball, 
   second = export(ball, tmp_path / "a", format, name="x", extras={"b": 1, "a": 2}).read_bytes()
   assert first == second
   assert [p.name for p in tmp_path.iterdir()] == [f"a.{format}"]
+
+
+def test_an_obj_joins_vertices_of_one_place_and_keeps_those_of_two_colours(ball, tmp_path):
+  soup = Mesh(ball.vertices[ball.faces].reshape(-1, 3), np.arange(3 * len(ball.faces)).reshape(-1, 3))
+  read, _ = parse_mesh(export(soup, tmp_path / "soup", "obj"))
+  assert len(read.vertices) == len(ball.vertices) and trimesh.Trimesh(read.vertices, read.faces, process=False).is_watertight
+  colors = np.repeat(np.arange(len(soup.faces), dtype=np.uint8) % 2, 3)[:, None] * np.uint8([200, 100, 50])
+  read, _ = parse_mesh(export(Mesh(soup.vertices, soup.faces, colors), tmp_path / "two", "obj"))
+  np.testing.assert_array_equal(read.colors[read.faces], colors[soup.faces])
+  assert len(ball.vertices) < len(read.vertices) <= 2 * len(ball.vertices)
 
 
 @pytest.mark.parametrize("format", FORMATS)

@@ -11,6 +11,7 @@ from scipy import ndimage
 
 from fields3d.core.errors import Unavailable, UsageFault
 from fields3d.core.types import Field
+from fields3d.data.meshes import parse_mesh
 from fields3d.extraction import texture as texture_module
 from fields3d.extraction.export import export
 from fields3d.extraction.sparse import extract
@@ -102,6 +103,22 @@ def test_files_hold_the_texture_the_right_way_up(baked, tmp_path, ending):
   own = np.concatenate([split.vertices, texture.uv * [1, -1] + [0, 1]], axis=1)[split.faces]
   read = np.concatenate([loaded.vertices, loaded.visual.uv], axis=1)[loaded.faces]
   np.testing.assert_allclose(read, own, atol=1e-6)  # of values of at most 1
+
+
+def test_an_obj_cuts_its_texture_only_and_its_surface_is_closed_by_index(baked, tmp_path):
+  whole, split, texture = baked
+  path = export(split, tmp_path / "ring", "obj", texture=texture)
+  read, warnings = parse_mesh(path)
+  rows = {kind: np.array([line.split()[1:] for line in path.read_text().splitlines() if line.split()[0] == kind])
+          for kind in ("vt", "vn", "f")}
+  assert not warnings and len(split.vertices) > len(read.vertices) == len(whole.vertices) and len(rows["vt"]) == len(split.vertices)
+  np.testing.assert_allclose(read.vertices[read.faces], split.vertices[split.faces], atol=1e-12)  # 12 digits of values below 1
+  assert trimesh.Trimesh(read.vertices, read.faces, process=False).is_watertight
+  np.testing.assert_allclose(np.float64(rows["vn"]), texture_module.vertex_normals(read), atol=1e-6)  # 6 digits
+  assert all(corner.split("/")[0] == corner.split("/")[2] for corner in rows["f"].reshape(-1))
+  other = trimesh.load(path, force="mesh", process=False, maintain_order=True)
+  np.testing.assert_array_equal(other.faces, read.faces)
+  assert other.is_watertight
 
 
 def test_a_texture_is_refused_for_ply(baked, tmp_path):

@@ -12,6 +12,7 @@ from fields3d.core.strict_json import replace
 from fields3d.core.types import Frame, Mesh
 from fields3d.extraction.gltf import IDENTITY, glb_bytes, vertex_normals
 from fields3d.extraction.texture import Texture
+from fields3d.geometry.topology import weld
 from fields3d.version import __version__
 
 
@@ -37,20 +38,23 @@ def obj_bytes(mesh: Mesh, name: str, frame: Frame = IDENTITY, extras: Mapping | 
               uv: np.ndarray | None = None, material: str = "") -> bytes:
   """The OBJ of a mesh in the world frame; colours as three more numbers a vertex, in [0, 1] sRGB, as viewers read.
 
+  Vertices of one place and colour are one, with one normal, so that only the texture is cut along the charts' borders.
+
   Args:
     uv: (v, 2) coordinates of the texture of `material`.mtl, from its upper left corner (OBJ counts from the lower left).
   """
-  columns, line = [_world(mesh, frame)], "v %.12g %.12g %.12g"
+  first, corners = _welded(mesh)
+  whole = Mesh(mesh.vertices[first], corners)
+  rows, line = _world(whole, frame), "v %.12g %.12g %.12g"
   if mesh.colors is not None:
-    columns, line = [*columns, mesh.colors / 255], line + " %.4f %.4f %.4f"
-  rows = np.concatenate(columns, axis=1)
-  title, corners, face = json.dumps(name)[1:-1].replace(" ", "_"), mesh.faces + 1, "f %d %d %d"
+    rows, line = np.concatenate([rows, mesh.colors[first] / 255], axis=1), line + " %.4f %.4f %.4f"
+  title, indices, face = json.dumps(name)[1:-1].replace(" ", "_"), [corners, corners], "f %d//%d %d//%d %d//%d"
   text = [*(f"# {line}" for line in _remarks(name, extras)), *([] if uv is None else [f"mtllib {material}.mtl"]),
-          f"o {title}", "\n".join([line] * len(rows)) % tuple(rows.reshape(-1).tolist())]
+          f"o {title}", _lines(line, rows), _lines("vn %.6f %.6f %.6f", vertex_normals(whole))]
   if uv is not None:
-    text += ["\n".join(["vt %.7f %.7f"] * len(uv)) % tuple((uv * (1, -1) + (0, 1)).reshape(-1).tolist()), "usemtl field"]
-    corners, face = np.repeat(corners, 2, axis=1), "f %d/%d %d/%d %d/%d"
-  text += ["\n".join([face] * len(corners)) % tuple(corners.reshape(-1).tolist()), ""]
+    text += [_lines("vt %.7f %.7f", uv * (1, -1) + (0, 1)), "usemtl field"]
+    indices, face = [corners, mesh.faces, corners], face.replace("//", "/%d/")
+  text += [_lines(face, np.stack(indices, axis=-1) + 1), ""]
   return "\n".join(text).encode()
 
 
@@ -116,6 +120,17 @@ def _textured(texture: Texture | None, format: str, stem: str, unlit: bool, besi
 
 def _world(mesh: Mesh, frame: Frame) -> np.ndarray:
   return mesh.vertices * frame.scale + np.asarray(frame.offset)
+
+
+def _welded(mesh: Mesh) -> tuple[np.ndarray, np.ndarray]:
+  """The first vertex of each place and colour (w,), and the faces (f, 3) of these."""
+  first, group = weld(mesh.vertices if mesh.colors is None else np.concatenate([mesh.vertices, mesh.colors], axis=1))
+  return first, group[mesh.faces]
+
+
+def _lines(line: str, rows: np.ndarray) -> str:
+  """One line a row."""
+  return "\n".join([line] * len(rows)) % tuple(rows.reshape(-1).tolist())
 
 
 def _remarks(name: str, extras: Mapping | None) -> list[str]:
