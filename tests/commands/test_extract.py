@@ -56,6 +56,14 @@ def test_all_shapes_by_default_and_one_without_surface_is_named_and_exit_65(run,
   assert names == ["0000_ball.glb", "0001_a_b_c.glb", "extract.json"]
 
 
+def test_names_of_any_script_fit_into_a_files_name(run):
+  run.dataset.shapes("train")[0].name = "a" + 90 * "椅"
+  assert main.main(["extract", str(run.workdir), "--index", "0"]) == 0
+  row = read_json(run.workdir / "meshes" / "extract.json")["shapes"][0]
+  assert row["file"] == "0000_a" + 33 * "椅" + ".glb" and row["name"] == "a" + 90 * "椅"
+  assert (run.workdir / "meshes" / row["file"]).is_file()
+
+
 @pytest.mark.parametrize("suffix", ["glb", "ply", "obj"])
 def test_both_methods_write_the_same_mesh(run, tmp_path, suffix):
   for method in ("sparse", "dense"):
