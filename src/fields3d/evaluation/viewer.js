@@ -48,7 +48,8 @@ function readAccessor(buffer, {gltf, binary}, index, whole = false) {
   return out;
 }
 
-// Every triangle of the scene, in its frame: positions, normals, linear colours, indices, bounds.
+// Every triangle of the scene, in its frame: normals, linear colours, indices, bounds low and high; positions from the bounds' center,
+// so that 32 bits hold them wherever the scene lies.
 function readMesh(buffer) {
   const chunks = readChunks(buffer), {gltf} = chunks, parts = [];
   const visit = (index, parent, depth) => {
@@ -67,8 +68,9 @@ function readMesh(buffer) {
 }
 
 function readPrimitive(buffer, chunks, primitive, matrix) {
-  const {attributes} = primitive, positions = readAccessor(buffer, chunks, attributes.POSITION), n = positions.length / 3;
-  for (let i = 0; i < n; i++) positions.set(transform(matrix, positions.subarray(3 * i, 3 * i + 3)), 3 * i);
+  const {attributes} = primitive, own = readAccessor(buffer, chunks, attributes.POSITION), n = own.length / 3;
+  const positions = new Float64Array(3 * n);
+  for (let i = 0; i < n; i++) positions.set(transform(matrix, own.subarray(3 * i, 3 * i + 3)), 3 * i);
   const indices = primitive.indices === undefined ? Uint32Array.from({length: n}, (_, i) => i)
     : readAccessor(buffer, chunks, primitive.indices, true);
   const material = chunks.gltf.materials?.[primitive.material]?.pbrMetallicRoughness?.baseColorFactor || [1, 1, 1, 1];
@@ -120,11 +122,11 @@ function joinParts(parts) {
     }
     return out;
   };
-  const mesh = {positions: join("positions", Float32Array), normals: join("normals", Float32Array),
-                colors: join("colors", Float32Array), indices: join("indices", Uint32Array)};
-  const low = [Infinity, Infinity, Infinity], high = [-Infinity, -Infinity, -Infinity];
-  mesh.positions.forEach((x, i) => { low[i % 3] = Math.min(low[i % 3], x); high[i % 3] = Math.max(high[i % 3], x); });
-  return {...mesh, low, high};
+  const places = join("positions", Float64Array), low = [Infinity, Infinity, Infinity], high = [-Infinity, -Infinity, -Infinity];
+  places.forEach((x, i) => { low[i % 3] = Math.min(low[i % 3], x); high[i % 3] = Math.max(high[i % 3], x); });
+  const center = middle({low, high});
+  return {positions: Float32Array.from(places, (x, i) => x - center[i % 3]), normals: join("normals", Float32Array),
+          colors: join("colors", Float32Array), indices: join("indices", Uint32Array), low, high, center};
 }
 
 function edgesOf(indices) {
@@ -141,6 +143,7 @@ function edgesOf(indices) {
 const subtract = (a, b) => [a[0] - b[0], a[1] - b[1], a[2] - b[2]];
 const cross = (a, b) => [a[1] * b[2] - a[2] * b[1], a[2] * b[0] - a[0] * b[2], a[0] * b[1] - a[1] * b[0]];
 const dot = (a, b) => a[0] * b[0] + a[1] * b[1] + a[2] * b[2];
+const middle = (box) => box.low.map((x, k) => (x + box.high[k]) / 2);
 const normalise = (a) => { const l = Math.hypot(a[0], a[1], a[2]) || 1; return [a[0] / l, a[1] / l, a[2] / l]; };
 
 // Matrices are columns, as in glTF and WebGL.
@@ -324,7 +327,7 @@ class Viewer {
         gl.vertexAttribPointer(at, 3, gl.FLOAT, false, 0, 0);
       });
       const faces = upload(gl.ELEMENT_ARRAY_BUFFER, mesh.indices), edges = edgesOf(mesh.indices), lines = upload(gl.ELEMENT_ARRAY_BUFFER, edges);
-      this.cache.set(id, {array, faces, lines, owned, count: mesh.indices.length, edges: edges.length, low: mesh.low, high: mesh.high});
+      this.cache.set(id, {array, faces, lines, owned, count: mesh.indices.length, edges: edges.length, low: mesh.low, high: mesh.high, center: mesh.center});
       if (this.cache.size > 24) {
         const [oldest, gone] = this.cache.entries().next().value;
         gone.owned.forEach((b) => gl.deleteBuffer(b));
@@ -357,7 +360,7 @@ class Viewer {
 
   pane(mesh, box, left, width, height) {
     const gl = this.gl, fov = 0.55, {azimuth, elevation, distance} = this.camera;
-    const target = box.low.map((x, k) => (x + box.high[k]) / 2), radius = Math.hypot(...subtract(box.high, box.low)) / 2 || 1;
+    const target = subtract(middle(box), mesh.center), radius = Math.hypot(...subtract(box.high, box.low)) / 2 || 1;
     const [a, e] = [azimuth * Math.PI / 180, elevation * Math.PI / 180];
     const away = 0.92 * radius * distance / Math.sin(fov / 2) / Math.min(1, width / height);
     const eye = [Math.sin(a) * Math.cos(e), Math.sin(e), Math.cos(a) * Math.cos(e)].map((d, k) => target[k] + away * d);
