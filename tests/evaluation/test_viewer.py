@@ -1,4 +1,4 @@
-"""The viewer's script under node: meshes keep their shape wherever they lie."""
+"""The viewer's script under node: meshes keep their shape wherever they lie, and every page bears every key."""
 
 import importlib.resources
 import json
@@ -64,3 +64,7 @@ def test_panes_show_a_mesh_alike_wherever_it_lies_and_another_in_its_box(ball, t
       np.testing.assert_allclose(b[name], a[name], rtol=0, atol=1e-6, err_msg=name)  # of values of at most 10
   eyes = [np.add(pane["eye"], pane["center"]) for pane in here]
   np.testing.assert_allclose(eyes[1], eyes[0], rtol=0, atol=1e-6)
+
+
+def test_a_key_whose_button_a_page_lacks_changes_nothing_else():
+  assert under_node("(() => { const v = view({}); v.act('truth'); return v.flags; })()") == {"truth": False, "wire": False, "turn": False}

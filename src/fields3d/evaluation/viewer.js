@@ -267,7 +267,7 @@ class Viewer {
     if (name === "reset") this.camera = {...this.home};
     else {
       this.flags[name] = !this.flags[name];
-      this.root.querySelector(`[data-act=${name}]`).setAttribute("aria-pressed", this.flags[name]);
+      this.root.querySelector(`[data-act=${name}]`)?.setAttribute("aria-pressed", this.flags[name]);
     }
     if (name === "turn" && this.flags.turn) this.spin();
     this.draw();
