@@ -54,3 +54,12 @@ def test_a_run_whose_shapes_have_no_latents_is_a_usage_fault(tmp_path, monkeypat
   monkeypatch.setattr(rundir, "open_run", lambda workdir, step=None: opened)
   assert main(["encode", str(tmp_path)]) == 2
   assert "the task's shapes have no latents" in capsys.readouterr().err
+
+
+def test_a_file_that_cannot_be_written_is_refused_before_anything_is_encoded(tmp_path, monkeypatch, capsys):
+  dataset = types.SimpleNamespace(shapes=lambda split: pytest.fail("the data is asked for"))
+  monkeypatch.setattr(rundir, "open_run", lambda workdir, step=None: types.SimpleNamespace(predict={"latents": None}, dataset=dataset))
+  (tmp_path / "folder").mkdir()
+  assert main(["encode", str(tmp_path), "--out", str(tmp_path / "folder")]) == 73
+  assert f"{tmp_path / 'folder'}: is a directory" in capsys.readouterr().err
+  assert [path.name for path in tmp_path.rglob("*")] == ["folder"]

@@ -61,9 +61,12 @@ def test_json_holds_every_camera(tmp_path, capsys):
   assert found["kind"] == "transforms" and len(found["cameras"]) == 12 and found["doubts"] == []
 
 
-@pytest.mark.parametrize("name, out, code", [("none", "a.png", 66), ("scene", "none/a.png", 66), ("scene", "a.xyz", 2)])
+@pytest.mark.parametrize("name, out, code", [
+    ("none", "a.png", 66), ("scene", "scene/notes/a.png", 73), ("scene", "folder.png", 73), ("scene", "a.xyz", 2)])
 def test_what_cannot_be_read_or_written_ends_with_its_code(tmp_path, name, out, code, capsys):
   write_scene(tmp_path / "scene")
+  (tmp_path / "scene" / "notes").write_text("")
+  (tmp_path / "folder.png").mkdir()
   assert main(["inspect", "cameras", str(tmp_path / name), "--out", str(tmp_path / out)]) == code
   assert "Traceback" not in capsys.readouterr().err
 

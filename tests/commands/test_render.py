@@ -140,3 +140,13 @@ def test_a_film_that_cannot_be_leaves_nothing(run, tmp_path, capsys, monkeypatch
   assert render(run, "--out", tmp_path / "a.webp") == 2
   assert "predicts no 'render'" in capsys.readouterr().err
   assert sorted(tmp_path.iterdir()) == before
+
+
+def test_where_nothing_can_be_written_nothing_is_rendered(run, tmp_path, capsys):
+  run.predict["render"] = lambda rays: pytest.fail("the field is rendered")
+  (tmp_path / "folder.webp").mkdir()
+  (tmp_path / "file").write_text("")
+  for out, text in (("folder.webp", "is a directory"), ("file/below/a.webp", "lies below a file"), ("file/below", "lies below a file")):
+    assert render(run, "--out", tmp_path / out) == 73
+    assert text in capsys.readouterr().err
+  assert not list((tmp_path / "folder.webp").iterdir())

@@ -61,6 +61,20 @@ def test_the_page_holds_the_field_from_everywhere_and_the_meshes(run, tmp_path, 
   assert [p.name for p in (tmp_path / "out").iterdir()] == ["a.html"]
 
 
+def test_a_page_that_cannot_be_written_is_refused_before_the_field_is_rendered(run, tmp_path, capsys):
+  add_mesh(run)
+  run.predict["render"] = lambda rays: pytest.fail("the field is rendered")
+  (tmp_path / "page").mkdir()
+  (tmp_path / "file").write_text("")
+  before = sorted(tmp_path.iterdir())
+  for name, text in (("page", "page: is a directory; give the path of a file"), ("file/a.html", "file: is there and is no directory"),
+                     ("file/b/a.html", "file/b: lies below a file; give another path")):
+    assert main.main(["view", str(run.workdir), "--static", str(tmp_path / name)]) == 73
+    said = capsys.readouterr().err
+    assert f"{tmp_path}/{text}" in said and said.count("\n") == 1
+  assert sorted(tmp_path.iterdir()) == before
+
+
 def test_the_page_asks_nothing_of_the_network_and_escapes_names(run, tmp_path):
   add_mesh(run, 'a"b')
   page = page_of(run, tmp_path, "--height", "16")

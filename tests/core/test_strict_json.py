@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fields3d.core import strict_json
-from fields3d.core.errors import BadData, IOFault, MissingInput
+from fields3d.core.errors import BadData, CannotWrite, IOFault, MissingInput
 
 VALUES = st.recursive(st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False)
                       | st.text(), lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner), max_leaves=20)
@@ -53,6 +53,29 @@ def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
   monkeypatch.setattr(strict_json.os, "fsync", full)
   with pytest.raises(IOFault):
     strict_json.write(path, 2)
-  assert strict_json.read(path) == 1
+  assert strict_json.read(path) == 1 and list(tmp_path.iterdir()) == [path]
   with pytest.raises(ValueError, match="JSON"):
     strict_json.write(path, float("nan"))
+
+
+def test_a_directory_in_a_files_place_and_a_file_in_a_directorys_cannot_be_written(tmp_path):
+  (tmp_path / "folder").mkdir()
+  (tmp_path / "file").write_text("")
+  below = tmp_path / "file" / "a"
+  for work, path, text in ((lambda: strict_json.write(tmp_path / "folder", 1), tmp_path / "folder", "is a directory"),
+                           (lambda: strict_json.make_place(tmp_path / "folder"), tmp_path / "folder", "is a directory"),
+                           (lambda: strict_json.make_place(below / "x.json"), below, "lies below a file"),
+                           (lambda: strict_json.make_directory(below), below, "lies below a file"),
+                           (lambda: strict_json.make_directory(tmp_path / "file"), tmp_path / "file", "is there and is no directory")):
+    with pytest.raises(CannotWrite, match=text) as caught:
+      work()
+    assert caught.value.where == str(path)
+  assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "folder"]
+  strict_json.make_place(tmp_path / "new" / "below" / "x.json")
+  assert not list((tmp_path / "new" / "below").iterdir())
+
+
+def test_a_refused_write_names_the_file_and_not_its_temporary_name(tmp_path):
+  with pytest.raises(OSError, match="No such file") as caught:
+    strict_json.replace(tmp_path / "none" / "x.json", b"")
+  assert caught.value.filename == str(tmp_path / "none" / "x.json")

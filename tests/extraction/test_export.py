@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import trimesh
 
-from fields3d.core.errors import BadData, Fault, UsageFault
+from fields3d.core.errors import BadData, CannotWrite, Fault, UsageFault
 from fields3d.core.types import Field, Frame, Mesh
 from fields3d.data.meshes import parse_mesh
 from fields3d.extraction.export import FORMATS, export
@@ -181,7 +181,11 @@ def test_what_cannot_be_written_is_a_fault_and_leaves_no_file(ball, tmp_path):
   (tmp_path / "file").write_text("")
   with pytest.raises(Fault) as caught:
     export(ball, tmp_path / "file" / "a.glb")
-  assert caught.value.exit_code in (66, 73, 74)
+  assert caught.value.exit_code == 73
+  (tmp_path / "folder.glb").mkdir()
+  with pytest.raises(CannotWrite, match="folder.glb: is a directory"):
+    export(ball, tmp_path / "folder.glb")
+  assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "folder.glb"]
 
 
 def test_a_textured_mesh_has_no_colours_of_vertices_that_would_dim_it(ball):

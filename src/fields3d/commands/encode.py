@@ -32,11 +32,14 @@ def run(args: argparse.Namespace) -> int:
   from fields3d.commands.rundir import open_run
   from fields3d.core.errors import UsageFault, require_memory
   from fields3d.core.progress import progress
+  from fields3d.core.strict_json import make_place
   from fields3d.core.task import lookup
   from fields3d.data.encoded import write_latents
 
   opened = open_run(args.workdir, step=args.step)
   latents_of = lookup(opened.predict, "latents", f"{args.workdir}: the task's shapes have no latents")
+  out = args.out or args.workdir / "latents.npz"
+  make_place(out)
   shapes = opened.dataset.shapes("train")
   kept, have, position = None, np.zeros(len(shapes), int), 0
   with progress() as show:
@@ -54,7 +57,6 @@ def run(args: argparse.Namespace) -> int:
           have[shape] += 1
       position += 1
       show("latents", have.sum(), args.draws * len(shapes))
-  out = args.out or args.workdir / "latents.npz"
   write_latents(out, kept, shapes, opened.step)
   print(f"{out}: latents {found.shape[1:]} of {len(shapes):,} shapes, {args.draws} of each, of step {opened.step}")
   return 0

@@ -145,7 +145,7 @@ def _prepare_part(sources, root: pathlib.Path, args: argparse.Namespace) -> int:
 
 
 def _merge(args: argparse.Namespace) -> int:
-  from fields3d.core.errors import from_os_error
+  from fields3d.core.strict_json import make_directory
   from fields3d.data.parts import merge
   from fields3d.data.quality import TABLE, write_report
   if args.source or args.shard:
@@ -153,10 +153,7 @@ def _merge(args: argparse.Namespace) -> int:
   if not args.out and len(args.merge) > 1:
     raise UsageFault("--out", "is missing", "give the folder that the merged parts shall be in")
   root = pathlib.Path(args.out or args.merge[0])
-  try:
-    root.mkdir(parents=True, exist_ok=True)
-  except OSError as error:
-    raise from_os_error(error, root) from None
+  make_directory(root)
   rows, settings = merge(args.merge, root)
   write_report(rows, root)
   if args.format == "deepsdf":

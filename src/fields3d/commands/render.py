@@ -183,8 +183,8 @@ def _write_frames(images, span: tuple[float, float], args: argparse.Namespace, f
   from fields3d.rendering.film import MAP, PICTURES, depth_values
 
   rows = []
+  strict_json.make_directory(args.out)
   try:
-    args.out.mkdir(parents=True, exist_ok=True)
     for i, image in enumerate(images):
       row = {}
       for name in args.what:

@@ -130,8 +130,8 @@ def _write_cloud(points, path: pathlib.Path, index: int) -> dict:
   if not np.isfinite(points).all():
     raise Diverged(path, "points of the draw are not finite", "use an earlier checkpoint (--step)")
   content = trimesh.PointCloud(points).export(file_type=path.suffix[1:])
+  strict_json.make_place(path)
   try:
-    path.parent.mkdir(parents=True, exist_ok=True)
     strict_json.replace(path, content.encode() if isinstance(content, str) else content)
   except OSError as error:
     raise from_os_error(error, path) from error

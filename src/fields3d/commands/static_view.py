@@ -19,7 +19,7 @@ from PIL import Image
 
 from fields3d.core.errors import from_os_error
 from fields3d.core.progress import progress
-from fields3d.core.strict_json import replace
+from fields3d.core.strict_json import make_place, replace
 from fields3d.core.types import Camera
 from fields3d.evaluation.report import csp_hash, json_element
 from fields3d.rendering import paths
@@ -55,8 +55,8 @@ def write_page(opened, meshes: Sequence[pathlib.Path], out: pathlib.Path, height
   Raises:
     CannotWrite, IOFault: the page cannot be written.
   """
+  make_place(out)
   try:
-    out.parent.mkdir(parents=True, exist_ok=True)
     replace(out, _page(opened, meshes, height).encode())
   except OSError as error:
     raise from_os_error(error, out) from error

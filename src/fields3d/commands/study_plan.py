@@ -16,7 +16,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from fields3d.core.errors import BadData, MissingInput, UsageFault, from_os_error
-from fields3d.core.strict_json import loads, read, write
+from fields3d.core.strict_json import loads, make_directory, read, write
 from fields3d.evaluation.preference import Choice
 
 FORMAT = "fields3d study 1"
@@ -167,10 +167,7 @@ def write_study(folder: pathlib.Path, study: Study) -> None:
   Raises:
     UsageFault: the folder holds another study. CannotWrite, IOFault: it cannot be written.
   """
-  try:
-    folder.mkdir(parents=True, exist_ok=True)
-  except OSError as error:
-    raise from_os_error(error, folder) from error
+  make_directory(folder)
   if (folder / PLAN).exists() and read_study(folder, check=False).fingerprint != study.fingerprint:
     raise UsageFault(folder, "holds another study", "give another --out, or resume that one: fields3d study DIR")
   write(folder / PLAN, {"format": FORMAT, "fingerprint": study.fingerprint, **dataclasses.asdict(study)})

@@ -94,7 +94,7 @@ def _train(args: argparse.Namespace, config: dict, workdir: pathlib.Path) -> int
   record = {"config": config, "source": args.config, "overrides": [f"{k}={v}" for k, v in args.overrides]}
   with contextlib.ExitStack() as stack:
     def claim():
-      workdir.mkdir(parents=True, exist_ok=True)
+      strict_json.make_directory(workdir)
       stack.enter_context(locked(workdir))
       strict_json.write(workdir / "config.json", record)
     agree(claim)

@@ -1,5 +1,6 @@
 """JSON without its loopholes: no NaN or Infinity, no overflow to infinity, no duplicate keys; errors of one line."""
 
+import contextlib
 import json
 import math
 import os
@@ -7,7 +8,7 @@ import pathlib
 from collections.abc import Iterable
 from typing import Any
 
-from fields3d.core.errors import BadData, from_os_error
+from fields3d.core.errors import BadData, CannotWrite, from_os_error
 
 
 def loads(text: str, where: object) -> Any:
@@ -83,14 +84,54 @@ def write(path: str | os.PathLike, value: Any) -> None:
 
 
 def replace(path: pathlib.Path, content: bytes | Iterable[bytes]) -> None:
-  """Puts `content`, whole or in pieces, at `path` atomically and durably: after a power cut it is the old or the new one."""
+  """Puts `content`, whole or in pieces, at `path` atomically and durably: after a power cut it is the old or the new one.
+
+  Raises:
+    CannotWrite: a directory is there. OSError: of `path`; what was written of it is gone.
+  """
+  _check_file(path)
   temporary = path.with_name(path.name + ".tmp")
-  with open(temporary, "wb") as f:
-    f.writelines([content] if isinstance(content, bytes) else content)
-    f.flush()
-    os.fsync(f.fileno())
-  os.replace(temporary, path)
+  try:
+    with open(temporary, "wb") as f:
+      f.writelines([content] if isinstance(content, bytes) else content)
+      f.flush()
+      os.fsync(f.fileno())
+    os.replace(temporary, path)
+  except OSError as e:
+    with contextlib.suppress(OSError):
+      temporary.unlink()
+    e.filename = str(path) if str(e.filename) == str(temporary) else e.filename
+    raise
   sync_directory(path.parent)
+
+
+def make_directory(path: pathlib.Path) -> None:
+  """Makes a directory to write into, and those above it.
+
+  Raises:
+    CannotWrite, IOFault: a file stands in its way, or the disk refuses.
+  """
+  try:
+    path.mkdir(parents=True, exist_ok=True)
+  except NotADirectoryError as e:
+    raise CannotWrite(path, "lies below a file", "give another path") from e
+  except OSError as e:
+    raise from_os_error(e, path) from e
+
+
+def make_place(path: pathlib.Path) -> None:
+  """Makes the directory of a file that is to be written, before there is its content.
+
+  Raises:
+    CannotWrite, IOFault: as `make_directory`; or a directory stands in the file's place.
+  """
+  make_directory(path.parent)
+  _check_file(path)
+
+
+def _check_file(path: pathlib.Path) -> None:
+  if os.path.isdir(path):
+    raise CannotWrite(path, "is a directory", "give the path of a file")
 
 
 def sync_directory(path: pathlib.Path) -> None:

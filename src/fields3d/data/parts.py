@@ -78,8 +78,8 @@ class PartFile:
   def __init__(self, root: pathlib.Path, part: Part, shared: Mapping[str, Any], own: int):
     self.path = part.path(root)
     header = {"format": FORMAT, "part": part.index, "of": part.num, "own": own, "shared": dict(shared)}
+    strict_json.make_directory(self.path.parent)
     try:
-      self.path.parent.mkdir(parents=True, exist_ok=True)
       for other in sorted(self.path.parent.glob("*-of-*.jsonl")):
         if not other.stem.endswith(f"-of-{part.num}"):
           raise UsageFault(other, f"is a part of another division than {part}", "give another --out, or delete it")

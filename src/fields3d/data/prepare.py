@@ -19,7 +19,8 @@ from typing import Any, Literal
 
 import numpy as np
 
-from fields3d.core.errors import BadData, CannotWrite, Fault, MissingInput, UsageFault, from_os_error
+from fields3d.core.errors import BadData, CannotWrite, Fault, MissingInput, UsageFault
+from fields3d.core.strict_json import make_directory
 from fields3d.core.types import Mesh
 from fields3d.data import cache
 from fields3d.data.engines import ENGINES, Lost
@@ -213,10 +214,7 @@ def stream(sources: Sequence[Source], recipe: Recipe, root: str | os.PathLike, w
   workers = len(os.sched_getaffinity(0)) if workers is None else workers
   if workers < 1:
     raise UsageFault("workers", f"{workers} is out of range", "give a number at least 1")
-  try:
-    root.mkdir(parents=True, exist_ok=True)
-  except OSError as error:
-    raise from_os_error(error, root) from None
+  make_directory(root)
   cache.sweep(root)
   pool, first, running = None, None, {}
   with contextlib.ExitStack() as stack:

@@ -11,6 +11,7 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from fields3d.core.errors import BadData, CannotWrite, MissingInput, Unavailable, from_os_error
+from fields3d.core.strict_json import make_directory
 from fields3d.data.colmap_files import ColmapModel, read_model
 from fields3d.data.images import area_average, image_facts, read_image
 from fields3d.data.photographs import list_photographs
@@ -58,6 +59,7 @@ def reconstruct(source: pathlib.Path, out: pathlib.Path, *,
     raise CannotWrite(out, "holds a reconstruction already", "give another folder")
   if (out / "images").resolve() == source.resolve():
     raise CannotWrite(out, "its images/ are the source itself", "give another folder")
+  make_directory(out)
   progress("copying photographs")
   sizes = set()
   try:

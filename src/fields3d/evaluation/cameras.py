@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from fields3d.core.errors import UsageFault, from_os_error, nearest
+from fields3d.core.strict_json import make_place
 from fields3d.core.types import Camera, View
 from fields3d.geometry.cameras import unproject
 
@@ -125,7 +126,7 @@ def draw_cameras(path: str | os.PathLike, views: Mapping[str, Sequence[View]], b
   """A picture of the frusta, a colour per split, with the model frame's axes at 0 (red x, green y, blue z) and the object's box.
 
   Raises:
-    UsageFault: the file's suffix is no picture's. MissingInput, CannotWrite, IOFault: it cannot be written.
+    UsageFault: the file's suffix is no picture's. CannotWrite, IOFault: it cannot be written.
   """
   from matplotlib.figure import Figure
   from mpl_toolkits.mplot3d.art3d import Line3DCollection
@@ -157,6 +158,7 @@ def draw_cameras(path: str | os.PathLike, views: Mapping[str, Sequence[View]], b
   kinds = figure.canvas.get_supported_filetypes()
   if (kind := pathlib.Path(path).suffix[1:].lower()) not in kinds:
     raise UsageFault(path, f"no kind of picture: {kind!r}", nearest(kind, kinds))
+  make_place(pathlib.Path(path))
   try:
     figure.savefig(path, dpi=120)
   except OSError as e:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 
 from fields3d.core.errors import BadData, UsageFault, from_os_error, nearest
-from fields3d.core.strict_json import replace
+from fields3d.core.strict_json import make_place, replace
 from fields3d.core.types import Frame, Mesh
 from fields3d.extraction.gltf import IDENTITY, glb_bytes, vertex_normals
 from fields3d.extraction.texture import Texture
@@ -97,8 +97,8 @@ def export(mesh: Mesh, path: str | os.PathLike, format: str = "glb", name: str =
     data = FORMATS[format](mesh, name or path.stem, frame, extras, *_textured(texture, format, path.stem, unlit, beside), **material)
   except (TypeError, ValueError) as error:
     raise BadData(path, f"its extras are no JSON: {error}", "give finite numbers, strings, lists, dicts") from error
+  make_place(path)
   try:
-    path.parent.mkdir(parents=True, exist_ok=True)
     for ending, content in beside.items():
       replace(path.with_suffix(ending), content)
     replace(path, data)

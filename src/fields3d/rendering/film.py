@@ -14,6 +14,7 @@ import numpy as np
 from PIL import Image
 
 from fields3d.core.errors import IOFault, Unavailable, UsageFault, from_os_error, nearest
+from fields3d.core.strict_json import make_place
 
 MAP = "viridis"  # of depth: even steps look even; near is bright
 
@@ -79,8 +80,8 @@ def write_film(path: pathlib.Path, frames: Iterator[np.ndarray], fps: float) -> 
   """
   check_film(path)
   temporary = path.with_name(f".{path.stem}.tmp{path.suffix}")
+  make_place(path)
   try:
-    path.parent.mkdir(parents=True, exist_ok=True)
     FILMS[path.suffix](temporary, frames, fps)
     os.replace(temporary, path)
   except OSError as error:
