@@ -56,6 +56,27 @@ def test_all_shapes_by_default_and_one_without_surface_is_named_and_exit_65(run,
   assert names == ["0000_ball.glb", "0001_a_b_c.glb", "extract.json"]
 
 
+def test_an_earlier_extraction_does_not_stay_among_a_new_one(run):
+  meshes = run.workdir / "meshes"
+  assert main.main(["extract", str(run.workdir)]) == 65
+  (meshes / "notes.txt").write_text("")
+  run.predict["code"] = lambda index: jnp.array([[-1.0], [0.3], [-1.0]])[index]
+  assert main.main(["extract", str(run.workdir)]) == 65
+  assert sorted(path.name for path in meshes.iterdir()) == ["0001_a_b_c.glb", "extract.json", "notes.txt"]
+  run.predict["code"] = lambda index: jnp.array([-1.0])
+  assert main.main(["extract", str(run.workdir)]) == 65
+  assert sorted(path.name for path in meshes.iterdir()) == ["extract.json", "notes.txt"]
+  assert [row["file"] for row in read_json(meshes / "extract.json")["shapes"]] == [None] * 3
+
+
+def test_a_textured_obj_goes_with_all_its_files(run):
+  pytest.importorskip("xatlas")
+  flags = ["--index", "0", "--format", "obj"]
+  for more, names in ((["--texture", "32"], ["0000_ball.mtl", "0000_ball.obj", "0000_ball.png"]), ([], ["0000_ball.obj"])):
+    assert main.main(["extract", str(run.workdir), *flags, *more]) == 0
+    assert sorted(path.name for path in (run.workdir / "meshes").iterdir()) == [*names, "extract.json"]
+
+
 def test_names_of_any_script_fit_into_a_files_name(run):
   run.dataset.shapes("train")[0].name = "a" + 90 * "椅"
   assert main.main(["extract", str(run.workdir), "--index", "0"]) == 0

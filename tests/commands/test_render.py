@@ -87,6 +87,13 @@ def test_an_orbit_becomes_a_film_with_its_kinds_side_by_side(run, tmp_path):
   assert pixels[5, 10, :2].tolist() == [255, 0] and pixels[5, 30].tolist() == [255] * 3 and pixels[0, 20].max() == 0
 
 
+def test_earlier_frames_do_not_stay_among_new_ones(run, tmp_path):
+  for words, names in ((["--frames", 3, "--what", "rgb,depth16"], [f"0000{i}.{kind}.png" for i in range(3) for kind in ("depth16", "rgb")]),
+                       (["--frames", 2], ["00000.rgb.png", "00001.rgb.png"])):
+    assert render(run, "--out", tmp_path / "f", "--path", "train", *words) == 0
+    assert sorted(path.name for path in (tmp_path / "f").iterdir()) == [*names, "render.json"]
+
+
 def test_frames_asked_for_lie_on_the_way_through_the_views(run, tmp_path):
   assert render(run, "--out", tmp_path / "f", "--path", "train", "--frames", 11) == 0
   assert len(read_json(tmp_path / "f" / "render.json")["frames"]) == 11

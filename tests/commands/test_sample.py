@@ -48,6 +48,18 @@ def test_every_format_lands_in_the_run_directory_by_default(run, suffix):
   assert read_json(run.workdir / "samples" / "samples.json")["resolution"] == 12
 
 
+def test_earlier_samples_do_not_stay_among_new_ones(run):
+  samples, box = run.workdir / "samples", lambda x, z: jnp.linalg.norm(x, axis=-1) - 0.5
+  run.predict["sdf"] = box
+  for flags, names in ((["--num", "4"], [f"000{i}.glb" for i in range(4)]), (["--num", "2", "--seed", "1"], ["0000.glb", "0001.glb"])):
+    assert main.main(["sample", str(run.workdir), *flags]) == 0
+    assert sorted(path.name for path in samples.iterdir()) == [*names, "samples.json"]
+  run.predict["sdf"] = lambda x, z: box(x, z) + 2
+  assert main.main(["sample", str(run.workdir), "--num", "2"]) == 65
+  assert [path.name for path in samples.iterdir()] == ["samples.json"]
+  assert [row["file"] for row in read_json(samples / "samples.json")["shapes"]] == [None] * 2
+
+
 def test_specks_are_taken_off_the_files(run):
   away = lambda x, place: jnp.linalg.norm(x - jnp.array([place, 0.0, 0.0]).reshape(1, 3), axis=-1)
   run.predict["sdf"] = lambda x, z: jnp.minimum(away(x, -0.4) - 0.5, away(x, 0.7) - 0.12)

@@ -9,7 +9,8 @@ says nothing of how far its surface is, so it is always evaluated densely. Meshe
 --faces come after, then colours: of the vertices, or a texture (--texture). Colours of photographs hold the light and are shown
 without more (a GLB's material is unlit). Files are in the frame of the original data (photographs: the model frame), +Y up as in
 the data. extract.json beside the files says what was extracted and how, and where photographs came in another frame the way
-there: world = rotation @ x * scale + offset. The same run, step and options give the same files.
+there: world = rotation @ x * scale + offset. Files that the one before it lists and it does not are deleted. The same run, step
+and options give the same files.
 
 examples:
   fields3d extract runs/quickstart --resolution 256 --out meshes
@@ -54,9 +55,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+  from fields3d.commands.folder_records import write_record
   from fields3d.commands.rundir import open_run
   from fields3d.commands.surfaces import surfaces_of
-  from fields3d.core import strict_json
 
   if args.texture and args.format == "ply":
     raise UsageFault("--texture", "a ply file holds no texture", "use --format glb or obj")
@@ -68,8 +69,8 @@ def run(args: argparse.Namespace) -> int:
   resolution = args.resolution or opened.config.get("extract_resolution", 128)
   facts = {"step": opened.step, "resolution": resolution, "method": args.method or surfaces[0].method}
   rows = [_extract(surface, out, {**facts, "index": surface.index}, args) for surface in surfaces]
-  if done := [row for row in rows if row["file"]]:
-    strict_json.write(out / "extract.json", {"run": str(args.workdir), **facts, "shapes": rows})
+  done = [row for row in rows if row["file"]]
+  write_record(out / "extract.json", {"run": str(args.workdir), **facts, "shapes": rows})
   _print(rows, out, opened.step)
   if len(done) < len(rows):
     raise BadData(args.workdir, f"{len(rows) - len(done)} of {len(rows)} shapes have no surface in the box",
@@ -91,9 +92,10 @@ def _extract(surface, out: pathlib.Path, facts: dict, args: argparse.Namespace) 
   mesh, texture = finished(mesh, surface.color, args.components, args.faces, args.texture)
   path = export(mesh, out / f"{surface.stem}.{args.format}", args.format, surface.name, frame=surface.frame,
                 extras=facts, texture=texture, unlit=surface.unlit)
+  beside = [path.with_suffix(ending).name for ending in (".mtl", ".png") if texture is not None and args.format == "obj"]
   quality = inspect_mesh(mesh)
   kept = {name: getattr(quality, name) for name in ("components", "watertight", "manifold", "genus")}
-  return {**row, "file": path.name, "vertices": len(mesh.vertices), "faces": len(mesh.faces), **kept,
+  return {**row, "file": path.name, "beside": beside, "vertices": len(mesh.vertices), "faces": len(mesh.faces), **kept,
           "evaluations": report.evaluations, "slope": report.slope, "lipschitz": report.lipschitz,
           "frame": dataclasses.asdict(surface.frame), "world": surface.world, "seconds": round(report.seconds, 3)}
 

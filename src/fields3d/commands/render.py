@@ -2,7 +2,8 @@
 
 The path is an orbit around the object, a spiral (scenes seen from one side), the training or test views themselves (with
 --frames N: a smooth way through them), or a camera-path file of nerfstudio's form, its poses in the model frame. A film
-shows what --what names side by side; a directory gets one PNG for each, and render.json with the scales.
+shows what --what names side by side; a directory gets one PNG for each, and render.json with the scales; pictures that the
+render.json before it lists and it does not are deleted.
 
 depth is the distance along the ray to what is seen, in the model frame's unit: in colours, nearest brightest, over a range
 that is printed; depth16 (directories only) in 16 bits, with its scale in render.json.
@@ -178,6 +179,7 @@ def _write_frames(images, span: tuple[float, float], args: argparse.Namespace, f
 
   from PIL import Image
 
+  from fields3d.commands.folder_records import write_record
   from fields3d.core import strict_json
   from fields3d.core.errors import from_os_error
   from fields3d.rendering.film import MAP, PICTURES, depth_values
@@ -202,4 +204,4 @@ def _write_frames(images, span: tuple[float, float], args: argparse.Namespace, f
   about = {"depth": {"from": span[0], "to": span[1], "colors": MAP}} if "depth" in args.what else {}
   about |= {"depth16": "depth = value * depth16_scale, in units of the model frame; 0 sees nothing"} \
       if "depth16" in args.what else {}
-  strict_json.write(args.out / "render.json", {**facts, **about, "frames": rows})
+  write_record(args.out / "render.json", {**facts, **about, "frames": rows})

@@ -2,7 +2,8 @@
 
 Codes are drawn from the distribution that the run's task has fitted (its predict function `sample`), decoded by `sdf`
 and, where there is one, `color`. The same run, step, --num and --seed give the same shapes. A draw without a surface in
-the box is reported and not written. samples.json beside the files says which seed and step they are of.
+the box is reported and not written. samples.json beside the files says which seed and step they are of;
+files that the one before it lists and it does not are deleted.
 
 --label draws of one class, from a run that knows classes; --scan draws what fits a partial scan: the points of a PLY,
 OBJ, NPY or NPZ file, in the run's normalised frame (`predict` functions `sample_label` and `complete`). Of a run that draws
@@ -143,13 +144,13 @@ def _report(out: pathlib.Path, facts: dict, rows: list[dict]) -> int:
   from rich.console import Console
   from rich.table import Table
 
-  from fields3d.core import strict_json
+  from fields3d.commands.folder_records import write_record
   from fields3d.core.errors import BadData
 
   drawn = [row for row in rows if row["file"]]
+  write_record(out / "samples.json", {**facts, "shapes": rows})
   if not drawn:
     raise BadData(out, f"none of the {len(rows)} draws has a surface", "train longer, or try another --seed")
-  strict_json.write(out / "samples.json", {**facts, "shapes": rows})
   table = Table("shape", "file", "vertices", "faces")
   for row in rows:
     table.add_row(str(row["index"]), str(out / row["file"]) if row["file"] else row["problem"], str(row["vertices"]),
