@@ -7,8 +7,8 @@ import pytest
 from fields3d.commands.folder_records import write_record
 
 
-def shapes(*files):
-  return {"run": "r", "step": 1, "shapes": [{"index": i, "name": "b.glb", "file": file} for i, file in enumerate(files)]}
+def shapes(*files, step=1):
+  return {"run": "r", "step": step, "shapes": [{"index": i, "name": "b.glb", "file": file} for i, file in enumerate(files)]}
 
 
 def names(folder):
@@ -29,9 +29,18 @@ def test_files_that_only_the_record_before_lists_are_deleted(folder):
   before["shapes"][2]["beside"] = ["c.mtl"]
   write_record(folder / "x.json", before)
   assert len(names(folder)) == 7
-  write_record(folder / "x.json", shapes("b.glb", None))
+  write_record(folder / "x.json", shapes("b.glb", None, step=2))
   assert names(folder) == ["b.glb", "below/a.glb", "notes.txt", "x.json"] and (folder.parent / "a.glb").is_file()
   assert json.loads((folder / "x.json").read_text())["shapes"][0]["file"] == "b.glb"
+
+
+def test_what_the_same_run_step_and_settings_made_stays_and_is_listed_on(folder):
+  """Another index, and another format; but not what has no surface now."""
+  write_record(folder / "x.json", shapes("a.glb", "b.glb"))
+  write_record(folder / "x.json", shapes("c.obj", None))
+  assert "a.glb" in names(folder) and "b.glb" not in names(folder)
+  rows = json.loads((folder / "x.json").read_text())["shapes"]
+  assert [(row["index"], row["file"]) for row in rows] == [(0, "a.glb"), (0, "c.obj"), (1, None)]
 
 
 @pytest.mark.parametrize("before", [

@@ -3,7 +3,7 @@
 Codes are drawn from the distribution that the run's task has fitted (its predict function `sample`), decoded by `sdf`
 and, where there is one, `color`. The same run, step, --num and --seed give the same shapes. A draw without a surface in
 the box is reported and not written. samples.json beside the files says which seed and step they are of;
-files that the one before it lists and it does not are deleted.
+files that the one before it lists of others are deleted.
 
 --label draws of one class, from a run that knows classes; --scan draws what fits a partial scan: the points of a PLY,
 OBJ, NPY or NPZ file, in the run's normalised frame (`predict` functions `sample_label` and `complete`). Of a run that draws
