@@ -142,6 +142,30 @@ def test_a_copy_that_is_behind_the_store_or_of_another_run_is_not_taken_up(store
     store.at(name).unlink()
   with mirrored(URL, 3, None) as workdir:
     assert not list(workdir.iterdir())
+  assert manifest.steps(workdir.with_name("one.old") / "checkpoints") == [1, 2, 3]
+
+
+@pytest.mark.parametrize("sent", [None, "{}"])
+def test_what_never_reached_the_store_is_moved_aside_whole(store, monkeypatch, sent):
+  """The same command again after every send failed, of a run that the store never had, and of one that had another config."""
+  real, warnings = store.open, []
+
+  def refuse(path, mode):
+    if "w" in mode and not str(path).endswith(lock.NAME):
+      raise RuntimeError("403 Forbidden")
+    return real(path, mode)
+
+  for number, aside in ((1, "one.old"), (2, "one.old.old")):
+    if sent:
+      store.at(f"{URL}/config.json").write_text(sent)
+    with monkeypatch.context() as patch, pytest.raises(IOFault, match="403"), mirrored(URL, 3, None, warn=warnings.append) as workdir:
+      patch.setattr(store, "open", refuse)
+      (workdir / "config.json").write_text('{"num_steps": 9}')
+      saved(workdir, number)
+    with mirrored(URL, 3, None, warn=warnings.append) as workdir:
+      assert not manifest.steps(workdir / "checkpoints")
+    assert manifest.steps(workdir.with_name(aside) / "checkpoints") == [number]
+    assert len(warnings) == number and URL in warnings[-1] and str(workdir.with_name(aside)) in warnings[-1]
 
 
 def test_a_second_run_is_refused_and_a_dead_ones_lock_is_taken_over(store):

@@ -7,7 +7,8 @@ and fetched whole files only:
 - a step exists in the store if and only if its manifest does: the manifest is written last, after every other file was
   read back and had the hash that it should have, and it is removed first;
 - records are sent before the step that they lead to, so a step never has fewer records than updates;
-- the store is the truth. A copy is taken up again only if it is the same run and not behind the store.
+- the store is the truth. A copy is taken up again only if it is the same run and not behind the store; another one that is
+  further on than the store is moved aside.
 
 The copies lie in $FIELDS3D_SPOOL (default: $XDG_CACHE_HOME/fields3d/spool); any of them may be removed between commands.
 """
@@ -129,15 +130,26 @@ class Mirror:
       there = (self.remote / config).read_bytes() if (self.remote / config).exists() else None
     here = (self.local / config).read_bytes() if (self.local / config).is_file() else None
     ours, theirs = manifest.steps(self.local / CHECKPOINTS), self.steps()
-    if there is not None and here == there and ours and ours[-1] > max(theirs, default=-1):
+    ahead = bool(ours) and ours[-1] > max(theirs, default=-1)
+    if ahead and there is not None and here == there:
       return
-    if here is not None and here != there:
+    if ahead:
+      self._move_aside()
+    elif here is not None and here != there:
       shutil.rmtree(self.local)
     self.fetch_files(below=False)
     for step in ours:
       if step not in theirs:
         shutil.rmtree(self.local / CHECKPOINTS / str(step), ignore_errors=True)
     self.fetch_newest()
+
+  def _move_aside(self) -> None:
+    aside = self.local.with_name(self.local.name + ".old")
+    while aside.exists():
+      aside = aside.with_name(aside.name + ".old")
+    with self.faults():
+      self.local.rename(aside)
+    self.warn(f"{self.url}: has not the run of the copy here, which is moved to {aside}; copy it to a path in a bucket to go on from it")
 
   def send_files(self) -> None:
     """Sends what is new or changed here besides the checkpoints."""
