@@ -245,11 +245,46 @@ def test_what_a_command_writes_is_sent_and_nothing_else(store, tmp_path):
       assert sorted(p.name for p in (run / "meshes").glob("*")) == ["1.glb"] * (number == 2)
       (run / "meshes").mkdir(exist_ok=True)
       (run / "meshes" / f"{number}.glb").write_text("mesh")
+      assert out.is_dir() == (number == 2)
+      out.mkdir(exist_ok=True)
       (out / "table.json").write_text(str(number))
       raise BadData("a fault", "after the rest was written")
   wrote = [(kind, path.removeprefix("gs://bucket/")) for kind, path in store.done]
   assert sorted(wrote) == sorted(("write", path) for path in ("runs/one/meshes/1.glb", "runs/one/meshes/2.glb", "out/table.json",
                                                             "out/table.json"))
+
+
+@pytest.mark.parametrize("words", [["--out", "gs://bucket/lr=0.1/film.mp4"], ["--out=gs://bucket/lr=0.1/film.mp4"]])
+def test_one_file_is_fetched_where_it_is_and_sent_where_it_changed(store, words):
+  url = "gs://bucket/lr=0.1/film.mp4"
+  for before in (None, "first"):
+    with storage.at_hand(["render", "gs://bucket/scan.ply", *words]) as (_, scan, *option):
+      path = pathlib.Path(option[-1].removeprefix("--out="))
+      assert path.parent.is_dir() and (path.read_text() if path.exists() else None) == before
+      path.write_text("second" if before else "first")
+      assert not pathlib.Path(scan).exists()
+    assert store.at(url).read_text() == path.read_text()
+  store.done.clear()
+  with storage.at_hand(["compare", url]):
+    pass
+  assert store.done == []
+
+
+def test_a_copy_of_what_is_gone_from_the_store_is_not_taken_for_it(store):
+  path = spool(URL, "read")
+  store.at(f"{URL}/mesh.glb").write_text("mesh")
+  with storage.at_hand([URL]):
+    assert (path / "mesh.glb").exists()
+  store.at(f"{URL}/mesh.glb").unlink()
+  with storage.at_hand([URL]):
+    assert not path.exists()
+    path.write_text("a file")
+  with storage.at_hand([URL]):
+    assert path.read_text() == "a file"
+  store.at(URL).unlink()
+  store.at(f"{URL}/mesh.glb").write_text("mesh")
+  with storage.at_hand([URL]):
+    assert (path / "mesh.glb").read_text() == "mesh"
 
 
 @pytest.mark.skipif(importlib.util.find_spec("gcsfs") is not None, reason="gcsfs is installed")

@@ -74,6 +74,12 @@ class Mirror:
         strict_json.replace(target, path.read_bytes())
         self._sent[self._name(path)] = _stamp(target)
 
+  def fetch_file(self) -> None:
+    """Fetches what is one file there."""
+    with self.faults():
+      _copy(self.remote, self.local)
+    self._sent["."] = _stamp(self.local)
+
   def steps(self) -> list[int]:
     """The steps that exist in the store, ascending."""
     with self.faults():
@@ -306,29 +312,41 @@ def at_hand(words: list[str], warn: Callable[[str], None] = LOG.warning) -> Iter
   """A command's words with local copies in place of paths in a store; what the command writes there is sent at its end.
 
   A run is fetched whole but for its checkpoints, of which comes the newest sound one, the one of --step, or, for a command
-  that speaks of all (--curve, inspect), every one. Other folders and files are fetched whole.
+  that speaks of all (--curve, inspect), every one. Other folders and files are fetched whole; where nothing is in the store,
+  the command makes the file or the folder.
   """
-  found = {url: Mirror(url, spool(url, "read"), warn) for word in words if is_remote(url := word.rpartition("=")[2])}
+  found = {url: Mirror(url, spool(url, "read"), warn) for word in words if (url := _url(word))}
   with contextlib.ExitStack() as stack:
     for mirror in found.values():
-      if _fetch_file(mirror):
-        continue
-      mirror.local.mkdir(parents=True, exist_ok=True)
-      stack.enter_context(lock.locked(mirror.local))
-      _fetch_folder(mirror, words)
+      with mirror.faults():
+        there, folder = mirror.remote.exists(), mirror.remote.is_dir()
+      _make_way(mirror.local, folder)
+      if folder:
+        stack.enter_context(lock.locked(mirror.local))
+        _fetch_folder(mirror, words)
+      elif there:
+        mirror.fetch_file()
       stack.enter_context(_afterwards(mirror.send_files, warn))
-    local = {url: str(mirror.local) for url, mirror in found.items()}
-    yield [word.removesuffix(url) + local[url] if (url := word.rpartition("=")[2]) in local else word for word in words]
+    yield [word.removesuffix(url) + str(found[url].local) if (url := _url(word)) else word for word in words]
 
 
-def _fetch_file(mirror: Mirror) -> bool:
-  """Fetches what is one file; whether it was."""
-  with mirror.faults():
-    if not mirror.remote.exists() or mirror.remote.is_dir():
-      return False
-    mirror.local.parent.mkdir(parents=True, exist_ok=True)
-    _copy(mirror.remote, mirror.local)
-  return True
+def _url(word: str) -> str:
+  """The path in a store that a word is or gives to an option; "" where there is none.
+
+  >>> _url("gs://bucket/lr=0.1/run"), _url("--out=gs://bucket/lr=0.1"), _url("--step=3")
+  ('gs://bucket/lr=0.1/run', 'gs://bucket/lr=0.1', '')
+  """
+  return next((text for text in (word, word.partition("=")[2]) if is_remote(text)), "")
+
+
+def _make_way(local: pathlib.Path, folder: bool) -> None:
+  """A folder's earlier copy stays; where a file or nothing is in the store, nothing but the folder around it is here."""
+  if folder and local.is_dir():
+    return
+  if local.is_dir():
+    shutil.rmtree(local)
+  local.unlink(missing_ok=True)
+  (local if folder else local.parent).mkdir(parents=True, exist_ok=True)
 
 
 def _fetch_folder(mirror: Mirror, words: list[str]) -> None:
@@ -371,7 +389,9 @@ def _files(directory: Any, skip: str | None = None) -> Iterator[Any]:
 
 
 def _local_files(directory: pathlib.Path) -> list[pathlib.Path]:
-  """The files of a run that are sent: all but checkpoints, the lock and what is half written."""
+  """The files of a run that are sent: all but checkpoints, the lock and what is half written; or the one file itself."""
+  if not directory.is_dir():
+    return [directory] if directory.is_file() else []
   top = (path for path in directory.iterdir() if path.name not in (CHECKPOINTS, lock.NAME))
   found = (path for entry in top for path in ([entry] if entry.is_file() else entry.rglob("*")))
   return sorted(path for path in found if path.is_file() and path.suffix != ".tmp")
