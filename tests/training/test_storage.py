@@ -4,6 +4,7 @@ import importlib.util
 import json
 import pathlib
 import shutil
+import threading
 
 import jax
 import numpy as np
@@ -175,6 +176,36 @@ def test_a_second_run_is_refused_and_a_dead_ones_lock_is_taken_over(store):
   with mirrored(URL, 3, None, patience=0.3):
     assert json.loads(store.at(f"{URL}/{lock.NAME}").read_text())["host"] == lock.identity()["host"]
   assert not store.names()
+
+
+def test_a_run_whose_upload_takes_longer_than_the_patience_lives(store, monkeypatch):
+  real, sending, done, other = store.open, threading.Event(), threading.Event(), {**lock.identity(), "host": "elsewhere"}
+
+  def slow(path, mode):
+    if "w" in mode and str(path).endswith("notes.txt"):
+      sending.set()
+      assert done.wait(60)
+    return real(path, mode)
+
+  monkeypatch.setattr(store, "open", slow)
+  with mirrored(URL, 3, None, period=0.02, patience=3.0) as workdir:
+    (workdir / "notes.txt").write_text("here")
+    assert sending.wait(60)
+    monkeypatch.setattr(lock, "identity", lambda: other)
+    try:
+      with pytest.raises(UsageFault, match="is in use by another run"), mirrored(URL, 3, None, patience=3.0):
+        pass
+    finally:
+      done.set()
+  assert store.at(f"{URL}/notes.txt").read_text() == "here"
+
+
+def test_a_run_that_lost_its_lock_sends_nothing_at_its_end(store, monkeypatch):
+  with pytest.raises(UsageFault, match="was taken by another run"), mirrored(URL, 3, None) as workdir:
+    theirs = lock.text({**lock.identity(), "host": "elsewhere"}, 0)
+    store.at(f"{URL}/{lock.NAME}").write_text(theirs)
+    saved(workdir, 1)
+  assert store.names() == [f"bucket/runs/one/{lock.NAME}"] and store.at(f"{URL}/{lock.NAME}").read_text() == theirs
 
 
 def test_a_store_that_fails_is_tried_again_and_named_at_the_end(store, monkeypatch):

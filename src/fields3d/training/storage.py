@@ -241,11 +241,14 @@ def mirrored(url: str, keep: int, keep_every: int | None, warn: Callable[[str], 
     mirror.local.mkdir(parents=True, exist_ok=True)
     stop, failed = threading.Event(), []
 
+    def send():
+      show_life()
+      mirror.send(keep, keep_every)
+
     def work():
       while not stop.wait(period):
         try:
-          show_life()
-          mirror.send(keep, keep_every)
+          send()
           failed.clear()
         except Fault as fault:
           if not failed:
@@ -254,7 +257,7 @@ def mirrored(url: str, keep: int, keep_every: int | None, warn: Callable[[str], 
 
     thread = threading.Thread(target=work, daemon=True, name="mirror")
     thread.start()
-    with _afterwards(lambda: mirror.send(keep, keep_every), warn):
+    with _afterwards(send, warn):
       try:
         yield mirror.local
       finally:
@@ -278,15 +281,15 @@ def _afterwards(send: Callable[[], None], warn: Callable[[str], None]) -> Iterat
 
 @contextlib.contextmanager
 def _held(mirror: Mirror, patience: float) -> Iterator[Callable[[], None]]:
-  """Holds run.lock in the store and yields what must be called to show life.
+  """Holds run.lock in the store, shows life from a thread, and yields what must be called before sending: it does so too.
 
   Not exact: a store creates nothing exclusively through epath. Of two runs that start within the same second both may
   read their own name; then the one whose name is overwritten stops sending at its next sign of life.
   """
-  path, mine, beats = mirror.remote / lock.NAME, lock.identity(), iter(range(1, 10**12))
+  path, mine, beats, turn = mirror.remote / lock.NAME, lock.identity(), iter(range(1, 10**12)), threading.Lock()
 
   def show_life():
-    with mirror.faults():
+    with turn, mirror.faults():
       if not lock.same(lock.read(path), mine):
         raise UsageFault(mirror.url, "was taken by another run; nothing more is sent", "stop one of the two")
       path.write_bytes(lock.text(mine, next(beats)).encode())
@@ -299,9 +302,20 @@ def _held(mirror: Mirror, patience: float) -> Iterator[Callable[[], None]]:
                        f"wait for it, give another --workdir, or remove its {lock.NAME} if that run has ended")
     path.write_bytes(lock.text(mine, 0).encode())
   show_life()
+  stop = threading.Event()
+
+  def work():
+    while not stop.wait(patience * lock.BEAT / lock.PATIENCE):
+      with contextlib.suppress(Fault):  # a lock that is lost is the sender's fault to raise
+        show_life()
+
+  thread = threading.Thread(target=work, daemon=True, name="lock")
+  thread.start()
   try:
     yield show_life
   finally:
+    stop.set()
+    thread.join()
     with contextlib.suppress(Fault), mirror.faults():
       if lock.same(lock.read(path), mine):
         path.unlink()
