@@ -10,9 +10,9 @@ import pytest
 
 from fields3d.commands import launch, main
 
-WORDS = ["--config", "experiments/nerf/zip360.py", "--workdir", "gs://b/my run", "--config.data.path=it's here"]
-TRAIN = ["train", "--config", "experiments/nerf/zip360.py", "--workdir", "gs://b/my run", "--distributed", "auto",
-         "--config.data.path=it's here"]
+WORDS = ["--spool", "/mnt/a b", "--config", "experiments/nerf/zip360.py", "--workdir", "gs://b/my run", "--config.data.path=it's here"]
+TRAIN = ["env", "FIELDS3D_SPOOL=/mnt/a b", "fields3d", "train", "--config", "experiments/nerf/zip360.py", "--workdir", "gs://b/my run",
+         "--distributed", "auto", "--config.data.path=it's here"]
 
 
 def printed(capsys, target, *more):
@@ -30,7 +30,7 @@ def test_slurm_starts_one_process_a_gpu_and_queues_a_stopped_run_again(capsys):
   text = printed(capsys, "slurm", "--topology", "h100:16", "--name", "zip")
   assert {"#SBATCH --nodes=2", "#SBATCH --ntasks-per-node=8", "#SBATCH --gpus-per-node=8", "#SBATCH --requeue"} <= set(text.splitlines())
   step = next(line for line in text.splitlines() if line.startswith("srun"))
-  assert shlex.split(step)[2:] == ["fields3d", *TRAIN] and "-eq 75" in text
+  assert shlex.split(step)[2:] == TRAIN and "-eq 75" in text
 
 
 @pytest.mark.parametrize(("topology", "kind"), [("v5e:16x16", "v5litepod-256"), ("v4:4x4x4", "v4-128"), ("v6e:2x4", "v6e-8")])
@@ -39,9 +39,13 @@ def test_tpus_have_the_clouds_names_and_the_whole_command(topology, kind, capsys
   assert f"--tpu-type={kind}" in text and "--restart-on-exit-codes=75" in text
   joined = shlex.split(next(part for part in text.split("\n\n") if "workload create" in part), comments=True)
   command = next(word for word in joined if word.startswith("--command="))
-  assert shlex.split(command.removeprefix("--command=")) == ["fields3d", *TRAIN]
+  assert shlex.split(command.removeprefix("--command=")) == TRAIN
+  assert "--type=gcpfilestore" in text
   text = printed(capsys, "gcloud-tpu", "--topology", topology)
   assert f"--accelerator-type={kind}" in text and "queued-resources create" in text and "--worker=all" in text
+  _, install, loop = (shlex.split(line)[-1].removeprefix("--command=") for line in text.splitlines() if "--worker=all" in line)
+  assert shlex.split(install)[-1] == ".[tpu,gcs]"
+  assert shlex.split(loop.partition("until ")[2].partition("; do")[0]) == TRAIN
 
 
 def test_local_processes_are_numbered_and_share_an_address(capsys):
@@ -49,8 +53,22 @@ def test_local_processes_are_numbered_and_share_an_address(capsys):
   assert len(lines) == 4 and lines[-1] == "wait"
   for i, line in enumerate(lines[:3]):
     words = shlex.split(line)
-    assert f"JAX_PROCESS_ID={i}" in words and "JAX_NUM_PROCESSES=3" in words and words[-1] == "&"
-    assert words[words.index("fields3d") + 1:-1] == [w for w in TRAIN if w not in ("--distributed", "auto")]
+    assert f"JAX_PROCESS_ID={i}" in words and "JAX_NUM_PROCESSES=3" in words and words[-1] == "&" and words[:2] == TRAIN[:2]
+    assert words[words.index("fields3d"):-1] == [w for w in TRAIN[2:] if w not in ("--distributed", "auto")]
+
+
+@pytest.mark.parametrize("words", [["gke-xpk"], ["gcloud-tpu"], ["slurm"], ["local-2"]])
+def test_several_processes_that_send_to_a_bucket_are_told_to_share_a_spool(words, capsys, monkeypatch):
+  monkeypatch.delenv("FIELDS3D_SPOOL", raising=False)
+  assert main.main(["launch", "--print", *words, *WORDS[2:]]) == 2
+  lines = capsys.readouterr().err.splitlines()
+  assert len(lines) == 1 and "give --spool DIR" in lines[0]
+  one = {"slurm": ["--topology", "h100:1"], "local-2": ["--workdir", "runs/two"]}.get(*words, ["--topology", "v6e:2x4"])
+  assert main.main(["launch", "--print", *words, *WORDS[2:], *one]) == 0
+  assert "SPOOL" not in capsys.readouterr().out
+  monkeypatch.setenv("FIELDS3D_SPOOL", "/mnt/set")
+  assert main.main(["launch", "--print", *words, *WORDS[2:]]) == 0
+  assert "FIELDS3D_SPOOL=/mnt/set" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(("words", "says"), [

@@ -3,11 +3,12 @@
 gke-xpk prints xpk's commands, gcloud-tpu a queued resource and the commands on its workers, slurm a batch file, and local-N
 the N commands that make one run on this machine, which --run starts and waits for. Each starts `fields3d train` once a host
 (once a GPU under SLURM) with --distributed auto, or with the JAX_* variables; a stopped run (exit 75) is started again.
+Several processes that write a run into a bucket do so from one copy below --spool, on a file system that all of them see.
 
 examples:
   fields3d launch --print slurm --config experiments/nerf/zip360.py --workdir runs/zip360 --topology h100:16 > zip360.sbatch
-  fields3d launch --print gke-xpk --config experiments/nerf/zip360.py --workdir gs://BUCKET/zip360 --topology v5e:16x16
-  fields3d launch --print gcloud-tpu --config experiments/nerf/zip360.py --workdir gs://BUCKET/zip360 --topology v4:4x4x4
+  fields3d launch --print gke-xpk --config experiments/nerf/zip360.py --workdir gs://BUCKET/zip360 --topology v5e:16x16 --spool /mnt/nfs
+  fields3d launch --print gcloud-tpu --config experiments/nerf/zip360.py --workdir gs://BUCKET/zip360 --topology v4:4x4x4 --spool /mnt/nfs
   fields3d launch --run local-2 --config experiments/deepsdf/quickstart.py:runlocal --workdir runs/two
 """
 
@@ -35,12 +36,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
   what.add_argument("--run", metavar="TARGET", help="local-N: start N processes here, on CPU devices, and wait for them")
   parser.add_argument("--config", required=True, metavar="FILE[:ARG]", help="Python file with get_config(arg=None)")
   parser.add_argument("--workdir", required=True, metavar="DIR", help="the run directory, one for all processes; gs:// on a pod")
+  parser.add_argument("--spool", default=os.environ.get("FIELDS3D_SPOOL"), metavar="DIR",
+                      help="where the local copy of a run in a bucket lies, seen by all processes; FIELDS3D_SPOOL by default")
   parser.add_argument("--topology", default=None, metavar="CHIP:N", help="as in fields3d plan; v5e:16x16 or h100:8 by default")
   parser.add_argument("--name", default="fields3d", metavar="NAME", help="of the job; fields3d by default")
   parser.add_argument("--project", default="$PROJECT", metavar="NAME", help="Google Cloud project")
   parser.add_argument("--zone", default="$ZONE", metavar="NAME", help="Google Cloud zone")
   parser.add_argument("--cluster", default="$CLUSTER", metavar="NAME", help="GKE cluster")
-  parser.add_argument("--image", default="$IMAGE", metavar="NAME", help="container image that has fields3d[tpu]")
+  parser.add_argument("--image", default="$IMAGE", metavar="NAME", help="container image that has fields3d[tpu,gcs]")
   parser.add_argument("--hours", type=int, default=24, metavar="N", help="SLURM's time limit; 24 by default")
 
 
@@ -66,8 +69,16 @@ def train_words(args: argparse.Namespace, distributed: bool = True) -> list[str]
           *(f"--config.{path}={text}" for path, text in args.overrides)]
 
 
-def _line(words: list[str]) -> str:
-  return shlex.join(words)
+def _command(args: argparse.Namespace, processes: int) -> str:
+  """The train command of each of the processes, with the spool that they share."""
+  _check_spool(args, processes)
+  return shlex.join([*(["env", f"FIELDS3D_SPOOL={args.spool}"] if args.spool else []), "fields3d", *train_words(args)])
+
+
+def _check_spool(args: argparse.Namespace, processes: int) -> None:
+  if processes > 1 and args.workdir.startswith(("gs://", "s3://")) and not args.spool:
+    raise UsageFault("--workdir", f"{args.workdir} is sent from a local copy, which {processes} processes write together",
+                     "give --spool DIR, a directory that all of them see")
 
 
 def _tpu(args: argparse.Namespace) -> tuple[str, str, int]:
@@ -87,16 +98,17 @@ def xpk(args: argparse.Namespace) -> str:
   Source: github.com/AI-Hypercomputer/xpk, docs/usage/clusters.md, workloads.md, docker.md.
   """
   _, kind, hosts = _tpu(args)
+  mounted = ["# The spool is on a file system that all hosts mount, as from xpk storage create --type=gcpfilestore --auto-mount=true."]
   where = f"--project={args.project} --zone={args.zone}"
   return "\n".join([
       f"# {kind}: {hosts} hosts, a container on each. Once: pip install xpk; the cluster and its nodes (add --reservation=NAME or",
       "# --on-demand instead of --spot):",
       f"xpk cluster create --cluster={args.cluster} --tpu-type={kind} --num-slices=1 --spot {where}",
       "",
-      "# The run. 75 is a run that was stopped and has saved: it is started again, as after a lost host.",
+      *mounted[:bool(args.spool)], "# The run. 75 is a run that was stopped and has saved: it is started again, as after a lost host.",
       f"xpk workload create --cluster={args.cluster} --workload={args.name} --tpu-type={kind} --num-slices=1 {where} \\",
       f"  --docker-image={args.image} --max-restarts=50 --restart-on-exit-codes=75 \\",
-      f"  --command={shlex.quote(_line(['fields3d', *train_words(args)]))}",
+      f"  --command={shlex.quote(_command(args, hosts))}",
       "",
       "# Watch, and delete:",
       f"xpk workload list --cluster={args.cluster} --filter-by-job={args.name} {where}",
@@ -110,8 +122,10 @@ def gcloud(args: argparse.Namespace) -> str:
   """
   chip, kind, hosts = _tpu(args)
   where = f"--zone={args.zone} --project={args.project}"
+  mounted = ", each with the spool mounted" if args.spool else ""
   ssh = f"gcloud compute tpus tpu-vm ssh {args.name} {where} --worker=all --command="
-  again = f"until {_line(['fields3d', *train_words(args)])}; do [ $? -eq 75 ] || exit; done"
+  install = shlex.quote('cd fields3d && python3 -m pip install ".[tpu,gcs]"')
+  again = f"until {_command(args, hosts)}; do [ $? -eq 75 ] || exit; done"
   return "\n".join([
       f"# {kind}: {hosts} hosts. It waits in a queue until its state is ACTIVE.",
       f"gcloud compute tpus queued-resources create {args.name} --node-id={args.name} --accelerator-type={kind} \\",
@@ -120,9 +134,9 @@ def gcloud(args: argparse.Namespace) -> str:
       "",
       "# This checkout, with its experiments, onto every host.",
       f"gcloud compute tpus tpu-vm scp --recurse --worker=all . {args.name}:fields3d {where}",
-      f"{ssh}{shlex.quote('cd fields3d && python3 -m pip install .[tpu]')}",
+      f"{ssh}{install}",
       "",
-      "# The run, the same command on every host; 75 is a run that was stopped and has saved.",
+      f"# The run, the same command on every host{mounted}; 75 is a run that was stopped and has saved.",
       f"{ssh}{shlex.quote('cd fields3d && ' + again)}",
       "",
       f"gcloud compute tpus queued-resources delete {args.name} --force {where}"])
@@ -146,20 +160,22 @@ def slurm(args: argparse.Namespace) -> str:
       "#SBATCH --cpus-per-task=8", f"#SBATCH --time={args.hours}:00:00", "#SBATCH --signal=TERM@120", "#SBATCH --requeue",
       "#SBATCH --open-mode=append", f"#SBATCH --output={args.name}-%j.log", "",
       "# SIGTERM comes to every process 120 s before the limit; the run saves, ends with 75, and the job is queued again.",
-      f"srun --kill-on-bad-exit=0 {_line(['fields3d', *train_words(args)])}",
+      f"srun --kill-on-bad-exit=0 {_command(args, topology.count)}",
       "code=$?", "if [ $code -eq 75 ]; then scontrol requeue $SLURM_JOB_ID; fi", "exit $code"])
 
 
 def local_commands(args: argparse.Namespace, count: int, port: int) -> list[tuple[dict[str, str], list[str]]]:
   """(variables, command) of each of `count` processes that make one run on this machine, on the CPU."""
-  common = {"JAX_PLATFORMS": "cpu", "JAX_COORDINATOR_ADDRESS": f"127.0.0.1:{port}", "JAX_NUM_PROCESSES": str(count)}
+  _check_spool(args, count)
+  spool = {"FIELDS3D_SPOOL": args.spool} if args.spool else {}
+  common = {**spool, "JAX_PLATFORMS": "cpu", "JAX_COORDINATOR_ADDRESS": f"127.0.0.1:{port}", "JAX_NUM_PROCESSES": str(count)}
   command = [sys.executable, "-m", "fields3d", *train_words(args, distributed=False)]
   return [({**common, "JAX_PROCESS_ID": str(i)}, command) for i in range(count)]
 
 
 def _show(processes: list[tuple[dict[str, str], list[str]]]) -> int:
   for variables, command in processes:
-    print(" ".join(f"{name}={value}" for name, value in variables.items()), _line(["fields3d", *command[3:]]), "&")
+    print(shlex.join(["env", *(f"{name}={value}" for name, value in variables.items()), "fields3d", *command[3:]]), "&")
   print("wait")
   return OK
 
