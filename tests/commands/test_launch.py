@@ -1,6 +1,7 @@
 """`fields3d launch`: what it prints names the right things and survives a shell; local processes start, end and are reported."""
 
 import json
+import os
 import shlex
 import signal
 import subprocess
@@ -30,7 +31,57 @@ def test_slurm_starts_one_process_a_gpu_and_queues_a_stopped_run_again(capsys):
   text = printed(capsys, "slurm", "--topology", "h100:16", "--name", "zip")
   assert {"#SBATCH --nodes=2", "#SBATCH --ntasks-per-node=8", "#SBATCH --gpus-per-node=8", "#SBATCH --requeue"} <= set(text.splitlines())
   step = next(line for line in text.splitlines() if line.startswith("srun"))
-  assert shlex.split(step)[2:] == TRAIN and "-eq 75" in text
+  assert shlex.split(step)[-len(TRAIN):] == TRAIN and "-eq 75" in text
+
+
+SRUN = """#!/bin/bash
+# Three tasks, each signalled as SLURM does by default: its first process alone. Gives the highest of their codes.
+worst=0
+for i in 0 1 2; do SLURM_PROCID=$i "${@:2}" & tasks[i]=$!; done
+if [ -n "$TELL" ]; then
+  for i in 0 1 2; do until [ -e ready$i ]; do sleep 0.05; done; done
+  kill -TERM ${tasks[@]}
+fi
+for i in 0 1 2; do wait ${tasks[i]}; code=$?; [ $code -gt $worst ] && worst=$code; done
+exit $worst
+"""
+FIELDS3D = """#!/bin/bash
+[ "${*: -1}" = "--config.data.path=it's here" ] || exit 64
+if [ -n "$TELL" ]; then trap 'sleep 0.2; exit 75' TERM; : > ready$SLURM_PROCID; for ((i = 0; i < 1200; i++)); do sleep 0.05; done; fi
+echo >> calls
+codes=($CODES); code=${codes[${SLURM_PROCID:-$(wc -l < calls) - 1}]}
+if [ $code = killed ]; then kill -9 $$; fi
+exit $code
+"""
+
+
+def stubbed(folder, text, codes, tell=""):
+  """(exit code, whether it was queued again) of a shell text whose commands are stand-ins."""
+  for name, content in (("srun", SRUN), ("fields3d", FIELDS3D), ("scontrol", "#!/bin/bash\necho $* > queued\n")):
+    (folder / name).write_text(content)
+    (folder / name).chmod(0o755)
+  variables = {**os.environ, "PATH": f"{folder}:{os.environ['PATH']}", "CODES": codes, "TELL": tell, "SLURM_JOB_ID": "7"}
+  done = subprocess.run(["bash", "-c", text], env=variables, cwd=folder, capture_output=True, text=True, check=False)
+  return done.returncode, (folder / "queued").exists()
+
+
+@pytest.mark.parametrize(("codes", "want", "again"), [
+    ("0 0 0", 0, False), ("75 75 75", 75, True), ("75 65 75", 65, False), ("2 75 75", 2, False), ("75 76 75", 76, False),
+    ("75 killed 75", 75, True), ("75 killed 70", 70, False), ("0 killed 0", 137, False)])
+def test_a_slurm_job_is_queued_again_unless_a_task_has_a_fault_of_its_own(tmp_path, capsys, codes, want, again):
+  assert stubbed(tmp_path, printed(capsys, "slurm"), codes) == (want, again)
+
+
+def test_the_signal_of_a_slurm_job_reaches_the_run_and_its_code_the_job(tmp_path, capsys):
+  assert stubbed(tmp_path, printed(capsys, "slurm"), "", tell="yes") == (75, True)
+
+
+@pytest.mark.parametrize("code", [0, 65, 70])
+def test_a_host_starts_a_stopped_run_again_and_ends_with_its_code(tmp_path, capsys, code):
+  loop = shlex.split(next(line for line in printed(capsys, "gcloud-tpu").splitlines() if "; do" in line))[-1]
+  loop = loop.removeprefix("--command=").replace("cd fields3d && ", "")
+  assert stubbed(tmp_path, loop, f"75 75 {code}")[0] == code
+  assert (tmp_path / "calls").read_text() == "\n" * 3
 
 
 @pytest.mark.parametrize(("topology", "kind"), [("v5e:16x16", "v5litepod-256"), ("v4:4x4x4", "v4-128"), ("v6e:2x4", "v6e-8")])
@@ -82,8 +133,8 @@ def test_a_wrong_target_is_one_line_and_exit_2(words, says, capsys):
   assert len(lines) == 1 and says in lines[0]
 
 
-@pytest.mark.parametrize(("codes", "want"), [((0, 0), 0), ((0, 75), 75), ((70, 75), 75), ((2, 66), 66)])
-def test_the_code_of_local_processes_is_that_of_a_stopped_one_or_the_worst(codes, want):
+@pytest.mark.parametrize(("codes", "want"), [((0, 0), 0), ((0, 75), 75), ((70, 75), 70), ((75, 2), 2), ((2, 66), 66)])
+def test_the_code_of_local_processes_is_that_of_a_fault_before_that_of_a_stopped_one(codes, want):
   assert launch._start([({}, [sys.executable, "-c", f"raise SystemExit({code})"]) for code in codes]) == want
 
 

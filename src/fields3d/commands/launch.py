@@ -27,6 +27,9 @@ from fields3d.core.errors import OK, TryAgain, UsageFault, nearest
 HELP = "print what starts a config on GKE, TPU VMs, SLURM or several local processes"
 TARGETS = ("gke-xpk", "gcloud-tpu", "slurm", "local-2")
 RUNTIMES = {"v5e": "v2-alpha-tpuv5-lite", "v6e": "v2-alpha-tpuv6e", "v4": "tpu-ubuntu2204-base", "v5p": "v2-alpha-tpuv5"}
+# A shell that gives codes as srun's choice of the highest needs them. SLURM may signal it alone: it passes SIGTERM on and waits.
+TASK = """swap() { case $1 in 0|75) return $1;; esac; return $(($1 > 128 ? $1 - 128 : $1 + 128)); }
+task() { trap 'kill -TERM $!' TERM; "$@" & while kill -0 $! 2> /dev/null; do wait $!; done; wait $!; swap $?; }"""
 GRACE = 120  # seconds that the others have to end by themselves once one has
 
 
@@ -125,7 +128,7 @@ def gcloud(args: argparse.Namespace) -> str:
   mounted = ", each with the spool mounted" if args.spool else ""
   ssh = f"gcloud compute tpus tpu-vm ssh {args.name} {where} --worker=all --command="
   install = shlex.quote('cd fields3d && python3 -m pip install ".[tpu,gcs]"')
-  again = f"until {_command(args, hosts)}; do [ $? -eq 75 ] || exit; done"
+  again = f"until {_command(args, hosts)}; do code=$?; [ $code -eq 75 ] || exit $code; done"
   return "\n".join([
       f"# {kind}: {hosts} hosts. It waits in a queue until its state is ACTIVE.",
       f"gcloud compute tpus queued-resources create {args.name} --node-id={args.name} --accelerator-type={kind} \\",
@@ -159,9 +162,11 @@ def slurm(args: argparse.Namespace) -> str:
       "#!/bin/bash", f"#SBATCH --job-name={args.name}", f"#SBATCH --nodes={nodes}", f"#SBATCH --ntasks-per-node={each}", *gpus,
       "#SBATCH --cpus-per-task=8", f"#SBATCH --time={args.hours}:00:00", "#SBATCH --signal=TERM@120", "#SBATCH --requeue",
       "#SBATCH --open-mode=append", f"#SBATCH --output={args.name}-%j.log", "",
+      "# Of all tasks srun gives the highest code: swapped, one's own fault is above the others' 75, and death by a signal below.",
+      TASK, "",
       "# SIGTERM comes to every process 120 s before the limit; the run saves, ends with 75, and the job is queued again.",
-      f"srun --kill-on-bad-exit=0 {_command(args, topology.count)}",
-      "code=$?", "if [ $code -eq 75 ]; then scontrol requeue $SLURM_JOB_ID; fi", "exit $code"])
+      f"srun --kill-on-bad-exit=0 bash -c \"$(declare -f swap task); task \\\"\\$@\\\"\" task {_command(args, topology.count)}",
+      "swap $?", "code=$?", "if [ $code -eq 75 ]; then scontrol requeue $SLURM_JOB_ID; fi", "exit $code"])
 
 
 def local_commands(args: argparse.Namespace, count: int, port: int) -> list[tuple[dict[str, str], list[str]]]:
@@ -181,7 +186,7 @@ def _show(processes: list[tuple[dict[str, str], list[str]]]) -> int:
 
 
 def _start(processes: list[tuple[dict[str, str], list[str]]]) -> int:
-  """Starts the processes and waits; SIGTERM and SIGINT go on to all. Returns the worst of their codes."""
+  """Starts the processes and waits; SIGTERM and SIGINT go on to all. Returns their code together."""
   running = [subprocess.Popen(command, env={**os.environ, **variables}) for variables, command in processes]
 
   def forward(number, frame):
@@ -205,12 +210,18 @@ def _start(processes: list[tuple[dict[str, str], list[str]]]) -> int:
         process.wait()
     for number, handler in old.items():
       signal.signal(number, handler)
-  codes = [process.returncode for process in running]
-  if wrong := [code for code in codes if code]:
-    if TryAgain.exit_code in wrong:
-      return TryAgain.exit_code
-    return max(code if code > 0 else 128 - code for code in wrong)
-  return OK
+  return _code([process.returncode for process in running])
+
+
+def _code(codes: list[int]) -> int:
+  """What a run's processes end with together: with one's own fault, since the others then end with 75; with 75; or as killed.
+
+  >>> _code([75, 65, -9]), _code([75, -9]), _code([0, -9]), _code([0, 0])
+  (65, 75, 137, 0)
+  """
+  if own := [code for code in codes if code > 0 and code != TryAgain.exit_code]:
+    return max(own)
+  return TryAgain.exit_code if TryAgain.exit_code in codes else max((128 - code for code in codes if code), default=OK)
 
 
 def _free_port() -> int:
