@@ -101,14 +101,14 @@ def xpk(args: argparse.Namespace) -> str:
   Source: github.com/AI-Hypercomputer/xpk, docs/usage/clusters.md, workloads.md, docker.md.
   """
   _, kind, hosts = _tpu(args)
-  mounted = ["# The spool is on a file system that all hosts mount, as from xpk storage create --type=gcpfilestore --auto-mount=true."]
+  mounted = "# The spool is on a file system that all hosts mount, as from xpk storage create --type=gcpfilestore --auto-mount=true.\n"
   where = f"--project={args.project} --zone={args.zone}"
   return "\n".join([
       f"# {kind}: {hosts} hosts, a container on each. Once: pip install xpk; the cluster and its nodes (add --reservation=NAME or",
       "# --on-demand instead of --spot):",
       f"xpk cluster create --cluster={args.cluster} --tpu-type={kind} --num-slices=1 --spot {where}",
       "",
-      *mounted[:bool(args.spool)], "# The run. 75 is a run that was stopped and has saved: it is started again, as after a lost host.",
+      mounted * bool(args.spool) + "# The run. 75 is a run that was stopped and has saved: it is started again, as after a lost host.",
       f"xpk workload create --cluster={args.cluster} --workload={args.name} --tpu-type={kind} --num-slices=1 {where} \\",
       f"  --docker-image={args.image} --max-restarts=50 --restart-on-exit-codes=75 \\",
       f"  --command={shlex.quote(_command(args, hosts))}",
