@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 
+import processes
 import pytest
 
 from fields3d.commands import launch, main
@@ -142,6 +143,24 @@ def test_a_killed_process_is_an_error_and_the_others_do_not_hang(monkeypatch):
   monkeypatch.setattr(launch, "GRACE", 0.5)
   die = f"import os; os.kill(os.getpid(), {int(signal.SIGKILL)})"
   assert launch._start([({}, [sys.executable, "-c", die]), ({}, [sys.executable, "-c", "import time; time.sleep(60)"])]) == 137
+
+
+def test_a_terminals_interrupt_comes_once(tmp_path):
+  count = """
+import pathlib, signal, sys, time
+came = []
+signal.signal(signal.SIGINT, lambda *_: (came.append(1), pathlib.Path("came").touch()))
+signal.signal(signal.SIGTERM, lambda *_: sys.exit(len(came) + 100))
+pathlib.Path("ready").touch()
+time.sleep(60)
+"""
+  start = f"import sys; from fields3d.commands import launch; sys.exit(launch._start([({{}}, [sys.executable, '-c', {count!r}])]))"
+  launcher = subprocess.Popen([sys.executable, "-c", start], cwd=tmp_path, process_group=0)
+  processes.wait_for((tmp_path / "ready").exists)
+  os.killpg(launcher.pid, signal.SIGINT)
+  processes.wait_for((tmp_path / "came").exists)
+  launcher.terminate()
+  assert launcher.wait(60) == 101
 
 
 @pytest.mark.slow  # two processes that each compile

@@ -186,17 +186,20 @@ def _show(processes: list[tuple[dict[str, str], list[str]]]) -> int:
 
 
 def _start(processes: list[tuple[dict[str, str], list[str]]]) -> int:
-  """Starts the processes and waits; SIGTERM and SIGINT go on to all. Returns their code together."""
-  running = [subprocess.Popen(command, env={**os.environ, **variables}) for variables, command in processes]
+  """Starts the processes and waits; signals go on to all, once, since a terminal's do not reach them. Returns their code together."""
+  running = []
 
   def forward(number, frame):
     del frame
     for process in running:
       process.send_signal(number)
 
-  old = {number: signal.signal(number, forward) for number in (signal.SIGTERM, signal.SIGINT)}
+  numbers = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT)
+  old = {number: signal.signal(number, forward) for number in numbers if signal.getsignal(number) != signal.SIG_IGN}
   deadline = None
   try:
+    for variables, command in processes:
+      running.append(subprocess.Popen(command, env={**os.environ, **variables}, process_group=0))
     while any(process.poll() is None for process in running):
       if deadline is None and any(process.poll() for process in running):
         deadline = time.monotonic() + GRACE
