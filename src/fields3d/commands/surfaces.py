@@ -66,14 +66,14 @@ def _shapes(opened, index: tuple[int, ...] | None) -> list[Surface]:
   for i in chosen:
     field = field_of(opened.predict, lookup(opened.predict, "code", "extract")(i), opened.dataset.info)
     color = None if field.color is None else lambda x, normal, field=field: field.color(x)
-    out.append(Surface(i, shapes[i].name, file_stem(i, shapes[i].name), shapes[i].frame, field, color, "sparse"))
+    out.append(Surface(i, shapes[i].name, _stem(i, shapes[i].name), shapes[i].frame, field, color, "sparse"))
   return out
 
 
-def file_stem(index: int, name: str) -> str:
+def _stem(index: int, name: str) -> str:
   """A file's stem of a shape's name: letters of any script, at most 100 bytes of them in UTF-8, no character cut.
 
-  >>> file_stem(3, "../a chair"), len(file_stem(0, "椅" * 90))
+  >>> _stem(3, "../a chair"), len(_stem(0, "椅" * 90))
   ('0003_.._a_chair', 38)
   """
   return f"{index:04d}_" + re.sub(r"[^\w.-]+", "_", name).encode()[:100].decode(errors="ignore")
