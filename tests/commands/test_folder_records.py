@@ -54,7 +54,8 @@ def test_paths_and_other_records_delete_nothing(folder, before):
   assert names(folder) == sorted(there) and (folder.parent / "a.glb").is_file()
 
 
-def test_a_damaged_record_deletes_nothing(folder):
-  (folder / "x.json").write_text(json.dumps(shapes("a.glb"))[:-1])
+@pytest.mark.parametrize("before", [json.dumps(shapes("a.glb"))[:-1], json.dumps(shapes("a.glb") | {"run": "another"})])
+def test_a_damaged_record_or_another_runs_deletes_nothing(folder, before):
+  (folder / "x.json").write_text(before)
   write_record(folder / "x.json", shapes("b.glb"))
   assert (folder / "a.glb").is_file()

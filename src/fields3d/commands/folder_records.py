@@ -14,7 +14,7 @@ def write_record(path: pathlib.Path, record: Mapping[str, Any]) -> None:
   """Writes a folder's record, and deletes the files beside it that the one before it lists and that are stale.
 
   Shapes of the same run, step and settings stay and are listed on, as other indices or formats; but for one that has no surface
-  now. Only what lies in the folder itself is deleted; a record that cannot be read, or that has another form, deletes nothing.
+  now. Only what lies in the folder itself is deleted; a record that cannot be read, of another form or run, deletes nothing.
 
   Args:
     record: `run`, `step` and rows: `shapes`, each with its `index`, its `file` (None without a surface) and what goes `beside` it,
@@ -28,7 +28,7 @@ def write_record(path: pathlib.Path, record: Mapping[str, Any]) -> None:
     earlier = strict_json.read(path)
   except (BadData, MissingInput):
     earlier = None
-  before = listed(earlier)
+  before = listed(earlier) if isinstance(earlier, dict) and earlier.get("run") == record["run"] else set()
   if before and "shapes" in record and _facts(earlier) == _facts(record):
     valid, lost = [*before - listed(record)], {row["index"] for row in record["shapes"] if row["file"] is None}
     stay = [row for row in earlier["shapes"] if row["file"] in valid and isinstance(row.get("index"), int) and row["index"] not in lost]
