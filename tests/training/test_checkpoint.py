@@ -230,13 +230,15 @@ def test_pruning_keeps_the_newest_and_every_kth_and_counts_no_damaged_one(tmp_pa
   assert steps(tmp_path) == [4, 6, 9] and manifest.candidates(tmp_path) == [4, 6, 7, 9]
 
 
-def test_a_step_whose_flipped_bit_was_found_displaces_no_sound_one(saved):
-  flip(max(files_of(saved / "3" / "state"), key=lambda p: p.stat().st_size), 100)
-  with Checkpoints(saved, keep=1, warn=lambda line: None) as checkpoints:
+def test_a_step_whose_flipped_bit_was_found_displaces_no_sound_one(tmp_path):
+  with Checkpoints(tmp_path, keep=1, warn=lambda line: None) as checkpoints:
+    checkpoints.save(2, tree_at(2))
+    checkpoints.save(4, tree_at(4), prune=False, blocking=True)
+    flip(max(files_of(tmp_path / "4" / "state"), key=lambda p: p.stat().st_size), 100)
     assert checkpoints.restore(abstract_of(tree_at(0)))[0] == 2
-    checkpoints.save(2, tree_at(5))
-  assert steps(saved) == [2, 3]
-  assert_bit_equal(restore(saved)[0][1], tree_at(5))
+    checkpoints.save(3, tree_at(3))
+  assert steps(tmp_path) == [3, 4]
+  assert_bit_equal(restore(tmp_path)[0][1], tree_at(3))
 
 
 def test_a_step_is_given_up_for_a_sound_one_before_it_and_stays_where_there_is_none(saved):

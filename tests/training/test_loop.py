@@ -164,14 +164,13 @@ def test_rows_that_do_not_divide_over_the_devices_are_named(tmp_path):
          settings=SETTINGS)
 
 
-def test_a_rate_for_no_parameter_and_a_group_without_optimiser_are_named_before_the_first_step(tmp_path):
-  def refused(optimisers, words):
-    with RunLog(tmp_path, 1) as log, pytest.raises(UsageFault, match=words):
-      Loop(toys.regression(), toys.line_data(), optimisers, seed=0, num_steps=1, workdir=tmp_path, log=log, settings=SETTINGS)
-
-  refused({"model": adam(0.05, learning_rates={"bias": 0.0})},
-          "--config.optim.model.learning_rates.bias: no parameter has the part 'bias'; known: b, w")
-  refused({}, "--config.optim.model: is not set")
+@pytest.mark.parametrize(("optimisers", "says"), [
+    ({"model": adam(0.05, learning_rates={"bias": 0.0})}, "model.learning_rates.bias: no parameter has the part 'bias'; known: b, w"),
+    ({}, "--config.optim.model: is not set"),
+])
+def test_optimisers_that_do_not_fit_the_parameters_are_named_before_the_first_step(tmp_path, optimisers, says):
+  with RunLog(tmp_path, 1) as log, pytest.raises(UsageFault, match=says):
+    Loop(toys.regression(), toys.line_data(), optimisers, seed=0, num_steps=1, workdir=tmp_path, log=log, settings=SETTINGS)
 
 
 def test_four_devices_follow_one_device(tmp_path):
