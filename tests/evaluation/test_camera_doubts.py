@@ -6,7 +6,7 @@ import re
 import numpy as np
 import pytest
 
-from fields3d.core.errors import Fault
+from fields3d.core.errors import CannotWrite
 from fields3d.core.types import Camera, View
 from fields3d.evaluation.cameras import (
     camera_groups,
@@ -123,5 +123,6 @@ def test_the_picture_is_written_and_shows_something(tmp_path, bounds):
 
 
 def test_a_picture_that_cannot_be_written_is_a_fault(tmp_path):
-  with pytest.raises(Fault):
-    draw_cameras(tmp_path / "none" / "a.png", {"train": views(ring(4))}, 1.0)
+  (tmp_path / "file").write_text("")
+  with pytest.raises(CannotWrite, match="lies below a file"):
+    draw_cameras(tmp_path / "file" / "a" / "b.png", {"train": views(ring(4))}, 1.0)

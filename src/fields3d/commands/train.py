@@ -84,7 +84,7 @@ def _train(args: argparse.Namespace, config: dict, workdir: pathlib.Path) -> int
   if (workdir / "config.json").exists():
     for change in check_same_run(read_run_config(workdir)["config"], config, workdir):
       _say(f"changed since the run began: {change}")
-  _check_length(config, workdir)
+    _check_length(config, workdir)
   _use_compilation_cache()
   dataset = build_dataset(config)
   task, optimisers = build_task(config, dataset), build_optimisers(config)
