@@ -9,8 +9,8 @@ says nothing of how far its surface is, so it is always evaluated densely. Meshe
 --faces come after, then colours: of the vertices, or a texture (--texture). Colours of photographs hold the light and are shown
 without more (a GLB's material is unlit). Files are in the frame of the original data (photographs: the model frame), +Y up as in
 the data. extract.json beside the files says what was extracted and how, and where photographs came in another frame the way
-there: world = rotation @ x * scale + offset. Files that the one before it lists of another step or
-other settings are deleted. The same run, step and options give the same files.
+there: world = rotation @ x * scale + offset. Files that the one before it lists of another step or other settings are deleted.
+The same run, step and options give the same files.
 
 examples:
   fields3d extract runs/quickstart --resolution 256 --out meshes

@@ -23,6 +23,7 @@ import sys
 import time
 
 from fields3d.core.errors import OK, TryAgain, UsageFault, nearest
+from fields3d.core.stores import is_remote
 
 HELP = "print what starts a config on GKE, TPU VMs, SLURM or several local processes"
 TARGETS = ("gke-xpk", "gcloud-tpu", "slurm", "local-2")
@@ -79,7 +80,7 @@ def _command(args: argparse.Namespace, processes: int) -> str:
 
 
 def _check_spool(args: argparse.Namespace, processes: int) -> None:
-  if processes > 1 and args.workdir.startswith(("gs://", "s3://")) and not args.spool:
+  if processes > 1 and is_remote(args.workdir) and not args.spool:
     raise UsageFault("--workdir", f"{args.workdir} is sent from a local copy, which {processes} processes write together",
                      "give --spool DIR, a directory that all of them see")
 

@@ -14,6 +14,7 @@ import traceback
 
 from fields3d.commands import COMMANDS, WITH_OVERRIDES
 from fields3d.core.errors import OK, Fault, IOFault, Unavailable, UsageFault, from_os_error, nearest
+from fields3d.core.stores import SCHEMES
 from fields3d.version import __version__
 
 BUG, BROKEN_PIPE, INTERRUPTED = 70, 141, 130
@@ -93,7 +94,7 @@ def dispatch(argv: list[str]) -> int:
   if name not in COMMANDS:
     known = ("--help", "--version") if name.startswith("-") else COMMANDS
     raise UsageFault(name, "no such option" if name.startswith("-") else "no such command", nearest(name, known))
-  if name in ("train", "launch") or not any(scheme in word for word in words for scheme in ("gs://", "s3://")):
+  if name in ("train", "launch") or not any(scheme in word for word in words for scheme in SCHEMES):
     return run(name, words)
   from fields3d.training.storage import at_hand
   with at_hand(words) as words:

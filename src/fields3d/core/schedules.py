@@ -3,6 +3,7 @@
 One kind of object for all of them: step (int array or int) -> float32 scalar, usable inside jit.
 """
 
+import itertools
 from collections.abc import Callable, Mapping
 from typing import Annotated
 
@@ -78,7 +79,7 @@ def piecewise(values: tuple[float, ...], boundaries: tuple[int, ...]) -> Schedul
   if len(values) != len(boundaries) + 1:
     raise UsageFault("piecewise.values", f"{len(values)} values have {len(boundaries)} boundaries between them",
                      "give one value more than boundaries")
-  if any(a >= b for a, b in zip(boundaries, boundaries[1:])):
+  if any(a >= b for a, b in itertools.pairwise(boundaries)):
     raise UsageFault("piecewise.boundaries", f"{', '.join(map(str, boundaries))} do not ascend", "sort them, each once")
   table, edges = jnp.asarray(values, jnp.float32), jnp.asarray(boundaries, jnp.int32)
   return lambda step: table[jnp.searchsorted(edges, jnp.asarray(step, jnp.int32), side="right")]

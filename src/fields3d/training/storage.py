@@ -27,21 +27,12 @@ from etils import epath
 
 from fields3d.core import strict_json
 from fields3d.core.errors import BadData, Fault, IOFault, Unavailable, UsageFault
+from fields3d.core.stores import is_remote
 from fields3d.training import lock, manifest
 from fields3d.training.checkpoint import LOG, retained
 
-SCHEMES = ("gs://", "s3://")
 CHECKPOINTS = "checkpoints"
 PERIOD = 10.0  # seconds between two looks at what has changed here
-
-
-def is_remote(text: str) -> bool:
-  """Whether a path is in an object store.
-
-  >>> is_remote("gs://bucket/run"), is_remote("runs/gs")
-  (True, False)
-  """
-  return text.startswith(SCHEMES)
 
 
 def spool(url: str, use: str = "train") -> pathlib.Path:
