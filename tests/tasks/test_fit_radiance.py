@@ -219,6 +219,28 @@ def test_a_distance_absorbs_by_how_much_it_falls_in_whatever_space_it_is(dataset
   np.testing.assert_allclose(task.predict["render"](params, extra, rays)["opacity"][0], 1 - jnp.exp(before - after), rtol=2e-3)
 
 
+def test_normals_are_of_the_model_frame_where_space_is_contracted(dataset):
+  """A plane of the box lies in space as a curved sheet: what is seen of it beyond the unit ball turns as the sheet does."""
+  plane = jnp.array([0.8, 0.6, 0.0])
+  distance = lambda params, x, level: 0.7 - x @ plane + 0 * params
+
+  def section(params, x, d, dt, cone, level):
+    slope = jnp.broadcast_to(-plane, x.shape)
+    return crossing_depth(distance(params, x, level), jnp.sum(slope * d, -1), dt, jnp.float32(400.0)), x, distance(params, x, level), slope
+
+  field = RadianceField(lambda key: jnp.zeros(()), section, lambda params, x, d, codes: x, lambda params, x, level: x[..., 0], distance)
+  facts = dataset.info | {"unbounded": True}
+  task = fit_radiance(field, build(RENDERER_TABLE, dict(name="proposal", samples=(512,)), "renderer", info=facts), facts)
+  params, extra = task.init(jax.random.key(0))
+  ahead, one = jnp.array([[1.0, 0.0, 0.0]]), jnp.ones(1)
+  rays = Rays(jnp.array([[0.0, 1.5, 0.5]]), ahead, ahead, 0 * one, 0.05 * one, 4 * one, jnp.full(1, -1))
+  seen = task.predict["render"](params, extra, rays)
+  met = rays.origins + seen["depth"][:, None] * ahead
+  assert float(jnp.abs(distance(0.0, contract(met), None))[0]) < 5e-3 and float(seen["opacity"][0]) > 0.99
+  normal = jax.grad(lambda x: distance(0.0, contract(x), None)[0])(met)[0]
+  np.testing.assert_allclose(seen["normal"][0], normal / jnp.linalg.norm(normal), atol=0.02)
+
+
 @pytest.mark.parametrize("background", ["white", "random"])
 def test_a_transparent_pixel_says_nothing_against_its_views_true_exposure(dataset, background):
   """The field is empty, and so are the photographs, which a gain of 0.7 dims: whatever is behind, nothing is wrong."""

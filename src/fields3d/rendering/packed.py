@@ -151,8 +151,9 @@ class _Marcher:
     tau = jnp.where(p.valid, section.tau, 0.0)
     weights = packed_weights(tau, p.first)
     values = [radiance.shade(section, own.viewdirs, own.view), jnp.ones_like(tau)[:, None], p.t[:, None]]
-    if section.gradient is not None:
-      values.append(section.gradient / jnp.maximum(norm(section.gradient), 1e-6)[:, None])
+    if section.normal is not None:
+      length = norm(section.normal)[:, None]
+      values.append(section.normal / jnp.where(length > 0, length, 1.0))
     values = jnp.where(p.valid[:, None], jnp.concatenate(values, axis=1), 0.0)
     return section, weights, tau, sum_by_ray(weights[:, None] * values, p.ray, len(rays.near))
 

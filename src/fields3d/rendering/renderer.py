@@ -16,13 +16,15 @@ class Section:
   """What a field says of sections of rays, each given by its middle x, its direction and its length.
 
   tau (*b,): optical depth, so that a share 1 - exp(-tau) of the light is absorbed; density times length where the density
-  is constant over the section. features (*b, f): what `shade` needs. sdf (*b,) and gradient (*b, 3): the signed distance
-  at x and its gradient by x, of fields that have one.
+  is constant over the section. features (*b, f): what `shade` needs. Of fields that have a signed distance, sdf (*b,) and
+  gradient (*b, 3): it and its gradient, both in the field's own box; normal (*b, 3): the gradient's direction in the frame of x,
+  of any length.
   """
   tau: jax.Array
   features: jax.Array
   sdf: jax.Array | None = None
   gradient: jax.Array | None = None
+  normal: jax.Array | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,7 +44,7 @@ class Rendered:
   """What n rays see.
 
   rgb (n, 3): premultiplied by opacity, without background. opacity (n,). depth (n,): sum of weight * t (divide by
-  opacity for the expected t). normal (n, 3): weighted sum of unit gradients, or None.
+  opacity for the expected t). normal (n, 3): weighted sum of unit normals, or None.
   levels: for each level of sampling, coarse first, (ends (n, s + 1) in [0, 1] along the ray, weights (n, s)): what losses
   on rays look at; empty where samples are packed. coarse: colours of the coarse levels that have any, (n, 3) each.
   section, weights: the last level's sections and their weights, same leading shape, where they are kept for losses;

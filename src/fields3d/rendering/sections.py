@@ -30,9 +30,9 @@ def rendered(radiance: Radiance, rays: Rays, t: Float[Array, "n k"], section: Se
              levels: tuple, coarse: tuple = ()) -> Rendered:
   """What rays see, by the sections and weights of the last level of sampling."""
   normal = None
-  if section.gradient is not None:
-    length = norm(section.gradient)[..., None]
-    normal = composite(weights, section.gradient / jnp.where(length > 0, length, 1.0))
+  if section.normal is not None:
+    length = norm(section.normal)[..., None]
+    normal = composite(weights, section.normal / jnp.where(length > 0, length, 1.0))
   return Rendered(colors(radiance, rays, section, weights), jnp.sum(weights, axis=1), mean_depth(t, weights), normal,
                   section, weights, levels, coarse)
 

@@ -262,10 +262,13 @@ class _FitRadiance:
     def bound(field, params, codes):
       def section(x, d, dt, radius):
         place, scale = self._place(x)
-        if field.sdf is not None:  # the section as it lies in the box, where the field's distances are
-          along = jax.jvp(lambda x: self._place(x)[0], (x,), (d,))[1]
-          d, dt = along / norm(along)[..., None], dt * norm(along)
-        return Section(*field.section(params, place, d, dt, radius * scale, level))
+        if field.sdf is None:
+          return Section(*field.section(params, place, d, dt, radius * scale, level))
+        placed = lambda x: self._place(x)[0]  # the section as it lies in the box, where the field's distances are
+        along = jax.jvp(placed, (x,), (d,))[1]
+        length = norm(along)
+        seen = Section(*field.section(params, place, along / length[..., None], dt * length, radius * scale, level))
+        return dataclasses.replace(seen, normal=jax.vjp(placed, x)[1](seen.gradient)[0])
 
       def shade(section, d, view):
         return field.color(params, section.features, d, None if codes is None else _codes(codes, view))
