@@ -72,7 +72,7 @@ def start(count: int, command: list[str], devices: int = 1, folder: pathlib.Path
   """The processes of one run; what each prints goes to <folder>/out<i> and err<i>."""
   port, processes = free_port(), []
   for number in range(count):
-    environment = {**os.environ, "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}"}
+    environment = {**os.environ, "XLA_FLAGS": f"{os.environ['XLA_FLAGS']} --xla_force_host_platform_device_count={devices}"}
     if count > 1:
       environment |= {"JAX_COORDINATOR_ADDRESS": f"127.0.0.1:{port}", "JAX_NUM_PROCESSES": str(count),
                       "JAX_PROCESS_ID": str(number)}

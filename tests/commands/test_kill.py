@@ -15,7 +15,7 @@ import pytest
 from fields3d.commands.rundir import open_run
 
 CONFIG = pathlib.Path(__file__).parents[2] / "experiments" / "deepsdf" / "quickstart.py"
-STEPS = 500
+STEPS = 200
 FLAGS = [f"--config.num_steps={STEPS}", "--config.train.checkpoint_every=20", "--config.data.num_shapes=2",
          "--config.data.families=mug,table"]
 
@@ -32,9 +32,8 @@ def final_bytes(workdir):
 
 
 def kill_and_resume(tmp_path, kills, seed):
-  environment = {**os.environ, "XLA_FLAGS": ""}
+  environment = {**os.environ, "XLA_FLAGS": f"{os.environ['XLA_FLAGS']} --xla_force_host_platform_device_count=1"}
   whole, cut = tmp_path / "whole", tmp_path / "cut"
-  subprocess.run(command(tmp_path / "compiled"), check=True, capture_output=True, env=environment)
   start = time.monotonic()
   subprocess.run(command(whole), check=True, capture_output=True, env=environment)
   usual = time.monotonic() - start

@@ -121,7 +121,8 @@ for case in json.loads(sys.argv[2]):
 
 def run(cases):
   # eight devices on a busy core or two: waiting for each other is no deadlock
-  flags = "--xla_force_host_platform_device_count=8 --xla_cpu_collective_call_terminate_timeout_seconds=600"
+  flags = (f"{os.environ['XLA_FLAGS']} --xla_force_host_platform_device_count=8 "
+           "--xla_cpu_collective_call_terminate_timeout_seconds=600")
   # a device that waits in a collective holds a thread: with as many threads as cores, independent sums starve each other
   environment = {**os.environ, "XLA_FLAGS": flags, "NPROC": "64"}
   done = subprocess.run([sys.executable, "-c", WORKER, str(HERE), json.dumps(cases)], env=environment, text=True,
