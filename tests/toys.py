@@ -1,5 +1,7 @@
 """Toy tasks with known optima, for the contract: a regression, an adversarial pair, a frozen group, a refresh."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -79,3 +81,9 @@ def line_data(rows: int = 8, poison: tuple[int, ...] = ()) -> Dataset:
     return {"x": x[own], "y": y[own]}
 
   return Dataset({}, batch, lambda split: [])
+
+
+def compiled(functions):
+  """The same record of functions (a field, an encoding), each compiled whole: one by one, operations take many compilations."""
+  made = {f.name: getattr(functions, f.name) for f in dataclasses.fields(functions)}
+  return dataclasses.replace(functions, **{name: jax.jit(part) for name, part in made.items() if callable(part)})

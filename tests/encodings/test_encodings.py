@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from toys import compiled
 
 from fields3d.core.config import build
 from fields3d.encodings import ENCODINGS
@@ -24,7 +25,7 @@ SECTIONS = {
 
 @pytest.fixture(params=sorted(ENCODINGS))
 def encoding(request):
-  return build(ENCODINGS, SECTIONS[request.param])
+  return compiled(build(ENCODINGS, SECTIONS[request.param]))
 
 
 @pytest.fixture

@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from toys import compiled
 
 from fields3d.core.config import build
 from fields3d.fields import FIELDS
@@ -18,7 +19,7 @@ SMALL = {
 
 
 def make(name, **more):
-  field = build(FIELDS, {**SMALL[name], "code_dim": 0, **more})
+  field = compiled(build(FIELDS, {**SMALL[name], "code_dim": 0, **more}))
   return field, field.init(jax.random.key(0))
 
 

@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from toys import compiled
 
 from fields3d.core.config import build
 from fields3d.core.errors import UsageFault
@@ -22,7 +23,7 @@ ROWS = {
 
 @pytest.fixture(params=RADIANCE_FIELDS)
 def case(request):
-  field = build(RADIANCE_FIELDS, dict(name=request.param, **ROWS[request.param]), "task.field")
+  field = compiled(build(RADIANCE_FIELDS, dict(name=request.param, **ROWS[request.param]), "task.field"))
   keys = jax.random.split(jax.random.key(0), 4)
   x = jax.random.uniform(keys[0], (3, 5, 3), minval=-0.9, maxval=0.9)
   d = jax.random.normal(keys[1], (3, 5, 3))
