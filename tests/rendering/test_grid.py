@@ -1,5 +1,7 @@
 """Occupancy grids: cells, bits, refreshes."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -27,6 +29,7 @@ def oracle_cell(x, half):
   return None
 
 
+@functools.partial(jax.jit, static_argnames=("density", "half", "cells", "decay", "threshold"))
 def refresh(grid, density, key, half=1.0, cells=4096, decay=0.5, threshold=1.0):
   return refresh_grid(grid, density, key, half=half, cells=cells, decay=decay, threshold=threshold)
 
@@ -52,7 +55,7 @@ def test_refreshes_find_a_ball_in_every_cascade_and_empty_the_rest(half):
   density = lambda x: 100.0 * (jnp.linalg.norm(x, axis=-1) < radius * half)
   grid = full_grid(CASCADES, RESOLUTION)
   for i in range(12):
-    grid = jax.jit(lambda g, k: refresh(g, density, k, half))(grid, jax.random.key(i))
+    grid = refresh(grid, density, jax.random.key(i), half)
   rng = np.random.default_rng(0)
   x = rng.uniform(-4 * half, 4 * half, (4000, 3)).astype(np.float32)
   cell = half / 4 * 2.0 ** np.clip(np.ceil(np.log2(np.max(np.abs(x), axis=1) / half)), 0, 2)  # side of the cell
@@ -62,9 +65,9 @@ def test_refreshes_find_a_ball_in_every_cascade_and_empty_the_rest(half):
 
 
 def test_every_cell_is_looked_at_in_one_round():
-  grid, cells = full_grid(CASCADES, RESOLUTION), 512
+  grid, cells, density = full_grid(CASCADES, RESOLUTION), 512, lambda x: jnp.full(len(x), 5.0)
   for i in range(2 * CASCADES * RESOLUTION**3 // cells):
-    grid = refresh(grid, lambda x: jnp.full(len(x), 5.0), jax.random.key(i), cells=cells)
+    grid = refresh(grid, density, jax.random.key(i), cells=cells)
   assert float(jnp.min(grid.density)) == 5.0
 
 
@@ -79,8 +82,8 @@ def test_a_faint_field_keeps_its_denser_half():
 def test_values_decay_until_a_cell_is_empty():
   grid = full_grid(1, RESOLUTION)
   grid = OccupancyGrid(jnp.full_like(grid.density, 8.0), grid.bits, grid.cursor)
-  seen = []
+  seen, nothing = [], lambda x: jnp.zeros(len(x))
   for i in range(5):
-    grid = refresh(grid, lambda x: jnp.zeros(len(x)), jax.random.key(i), cells=2 * RESOLUTION**3)
+    grid = refresh(grid, nothing, jax.random.key(i), cells=2 * RESOLUTION**3)
     seen.append(float(share_occupied(grid)))
   assert seen[0] == 1.0 and seen[-1] == 0.0

@@ -1,5 +1,7 @@
 """Packed marching: every occupied section once, in order, and the integral over packed sections."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -71,12 +73,13 @@ def test_taking_samples_in_turns_gives_the_same_samples():
   steps = Steps.covering(0.0, 4.0, 4.0, 0.05, 0.0)
   found = candidates(grid, rays, rays.near, rays.far, steps, jnp.full(20, 0.5))
   total = found.ends[:, -1]
-  whole = pack(found, jnp.zeros_like(total), total, 2048, steps)
+  laid = jax.jit(functools.partial(pack, steps=steps), static_argnames="budget")
+  whole = laid(found, jnp.zeros_like(total), total, budget=2048)
   collected = []
   begin = jnp.zeros_like(total)
   for _ in range(20):
     take, _ = whole_rays(jnp.minimum(total - begin, 3), 32)
-    part = pack(found, begin, take, 32, steps)
+    part = laid(found, begin, take, budget=32)
     collected += list(zip(np.asarray(part.ray)[part.valid].tolist(), np.asarray(part.t)[part.valid].tolist(), strict=True))
     begin = begin + take
   n = int(jnp.sum(total))
@@ -104,7 +107,7 @@ def test_segmented_sums_are_as_accurate_as_each_segment_alone():
   values = (rng.random(5000) * 10.0 ** rng.integers(-3, 5, 5000)).astype(np.float32)
   first = rng.random(5000) < 0.1
   first[0] = True
-  found = np.asarray(segmented_cumsum(jnp.asarray(values), jnp.asarray(first)))
+  found = np.asarray(jax.jit(segmented_cumsum)(jnp.asarray(values), jnp.asarray(first)))
   for part in np.split(np.arange(5000), np.flatnonzero(first)[1:]):
     np.testing.assert_allclose(found[part], np.cumsum(values[part].astype(np.float64)), rtol=1e-5)
 
@@ -120,11 +123,12 @@ def test_packed_weights_are_those_of_separate_rays_and_so_are_their_gradients():
   def separate(tau):
     return jnp.concatenate([absorption(tau[ray == r])[0] for r in range(4)])
 
-  np.testing.assert_allclose(packed_weights(tau, first), separate(tau), rtol=1e-5, atol=1e-7)  # weights are at most 1
-  ours = jax.grad(lambda t: jnp.sum(g * packed_weights(t, first)))(tau)
+  weights = jax.jit(packed_weights)
+  np.testing.assert_allclose(weights(tau, first), separate(tau), rtol=1e-5, atol=1e-7)  # weights are at most 1
+  ours = jax.grad(lambda t: jnp.sum(g * weights(t, first)))(tau)
   theirs = jax.grad(lambda t: jnp.sum(g * separate(t)))(tau)
   np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-6)  # gradients are of order 1
-  sums = sum_by_ray(packed_weights(tau, first), jnp.asarray(ray), 4)
+  sums = sum_by_ray(weights(tau, first), jnp.asarray(ray), 4)
   np.testing.assert_allclose(sums, [1 - np.exp(-np.asarray(tau)[ray == r].sum()) for r in range(4)], rtol=1e-5)
 
 
