@@ -43,6 +43,11 @@ def trained_grid(renderer, density, times=30):
   return grid
 
 
+def seen_by(renderer, radiance, grid, rays, key=None):
+  """What rays see, compiled whole."""
+  return jax.jit(lambda grid, rays, key: renderer.render([radiance], grid, rays, key, 0))(grid, rays, key)
+
+
 def exact(offsets, sigma=SIGMA):
   chord = 2 * np.sqrt(np.maximum(RADIUS**2 - offsets**2, 0))
   return 1 - np.exp(-sigma * chord)
@@ -54,7 +59,7 @@ def test_opacity_of_a_ball_is_exact_to_half_a_section_with_and_without_a_key():
   grid, offsets = trained_grid(renderer, density), np.linspace(0, 0.9, 40)
   bound = SIGMA * 2 * 0.01  # each end of the chord is off by at most a section
   for key in (None, jax.random.key(0)):
-    seen = renderer.render([radiance], grid, rays_at(offsets), key, 0)
+    seen = seen_by(renderer, radiance, grid, rays_at(offsets), key)
     np.testing.assert_allclose(seen.opacity, exact(offsets), atol=bound)
     outside = offsets > RADIUS + 0.01
     assert float(jnp.max(jnp.abs(seen.rgb[outside]))) == 0.0
@@ -66,8 +71,8 @@ def test_refining_renders_completely_as_shorter_steps_do_and_trains_as_before():
   plain, short, refined = (packed(INFO, budget=8192, resolution=32, **more)
                            for more in (dict(step=0.04), dict(step=0.01), dict(step=0.04, refine=4)))
   grid, key = trained_grid(plain, density), jax.random.key(0)
-  np.testing.assert_array_equal(refined.render([radiance], grid, rays, None, 0).rgb, short.render([radiance], grid, rays, None, 0).rgb)
-  np.testing.assert_array_equal(refined.render([radiance], grid, rays, key, 0).rgb, plain.render([radiance], grid, rays, key, 0).rgb)
+  np.testing.assert_array_equal(seen_by(refined, radiance, grid, rays).rgb, seen_by(short, radiance, grid, rays).rgb)
+  np.testing.assert_array_equal(seen_by(refined, radiance, grid, rays, key).rgb, seen_by(plain, radiance, grid, rays, key).rgb)
 
 
 def test_rounds_change_nothing():
@@ -78,7 +83,7 @@ def test_rounds_change_nothing():
   for budget in (256, 16384):
     renderer = packed(INFO, budget=budget, step=0.01, resolution=32, stop_below=1e-9)
     grid = trained_grid(renderer, density)
-    seen.append(jax.jit(lambda r, g: renderer.render([radiance], g, r, None, 0))(rays_at(offsets), grid))  # noqa: B023
+    seen.append(seen_by(renderer, radiance, grid, rays_at(offsets)))
   for name in ("rgb", "opacity", "depth", "normal"):
     np.testing.assert_allclose(getattr(seen[0], name), getattr(seen[1], name), rtol=2e-5, atol=1e-6)  # of order 1
 
@@ -86,14 +91,14 @@ def test_rounds_change_nothing():
 def test_an_opaque_ball_shows_its_front_and_an_empty_field_nothing():
   density, radiance = ball(1e4)
   renderer = packed(INFO, budget=8192, step=0.01, resolution=32)
-  seen = renderer.render([radiance], trained_grid(renderer, density), rays_at(np.array([0.0, 0.3])), None, 0)
+  seen = seen_by(renderer, radiance, trained_grid(renderer, density), rays_at(np.array([0.0, 0.3])))
   front = np.sqrt(RADIUS**2 - np.array([0.0, 0.09]))
   np.testing.assert_allclose(seen.opacity, 1.0, rtol=1e-5)
   np.testing.assert_allclose(seen.depth, 3.0 - front, atol=0.02)  # two sections
   np.testing.assert_allclose(seen.rgb[:, 2], 0.5 + 0.4 * front, atol=0.01)
   np.testing.assert_allclose(seen.normal[:, 2], front / RADIUS, atol=0.03)
   empty, clear = ball(0.0)
-  seen = renderer.render([clear], trained_grid(renderer, empty), rays_at(np.array([0.0, 0.3])), None, 0)
+  seen = seen_by(renderer, clear, trained_grid(renderer, empty), rays_at(np.array([0.0, 0.3])))
   assert float(jnp.max(seen.opacity)) == 0.0
 
 
@@ -101,7 +106,7 @@ def test_rays_that_do_not_fit_the_budget_are_said_to_be_incomplete_and_the_fill_
   density, radiance = ball()
   renderer = packed(INFO, budget=1024, step=0.01, resolution=32)
   grid, offsets = trained_grid(renderer, density), np.random.default_rng(0).uniform(0, 0.9, 200)
-  seen = renderer.render([radiance], grid, rays_at(offsets), jax.random.key(1), 0)
+  seen = seen_by(renderer, radiance, grid, rays_at(offsets), jax.random.key(1))
   complete = np.asarray(seen.complete)
   assert 0 < complete.sum() < 200 and complete[:complete.sum()].all()
   plain = complete & (np.abs(offsets - RADIUS) > 0.05)  # a grazing chord is shorter than a cell of the grid
@@ -119,8 +124,8 @@ def test_the_error_falls_with_the_square_of_the_section_length_for_a_smooth_fiel
     info = INFO | {"near": 1.5, "far": 4.5, "bounds": ((-1.5,) * 3, (1.5,) * 3)}
     renderer = packed(info, budget=4096, step=step, resolution=4)
     rays = rays_at(np.zeros(64))
-    keys = jax.random.split(jax.random.key(0), 8)
-    tau = [-jnp.log1p(-renderer.render([radiance], renderer.init(), rays, k, 0).opacity) for k in keys]
+    depth = jax.jit(lambda key: -jnp.log1p(-renderer.render([radiance], renderer.init(), rays, key, 0).opacity))  # noqa: B023
+    tau = [depth(key) for key in jax.random.split(jax.random.key(0), 8)]
     errors.append(abs(float(jnp.mean(jnp.concatenate(tau))) - exact_depth))
   assert errors[-1] < 2e-3 and errors[0] < 0.05
 
@@ -135,6 +140,7 @@ def test_parameter_gradients_match_finite_differences():
   renderer = packed(INFO, budget=2048, step=0.02, resolution=32)
   grid, rays, key = trained_grid(renderer, density), rays_at(np.linspace(0, 0.5, 20)), jax.random.key(3)
 
+  @jax.jit
   def loss(sigma):
     section = lambda x, d, dt, radius: Section(sigma * jnp.exp(-3 * jnp.sum(x * x, -1)) * dt, 0.5 + 0.4 * x)
     seen = renderer.render([Radiance(section, lambda s, d, v: s.features)], grid, rays, key, 0)
@@ -154,7 +160,7 @@ def test_groups_that_do_not_divide_the_samples_are_refused(settings):
 def test_many_groups_render_completely_and_refuse_rays_that_they_do_not_divide():
   density, radiance = ball()
   renderer = packed(INFO, budget=256, step=0.05, resolution=16, groups=32)
-  seen = renderer.render([radiance], renderer.init(), rays_at(np.zeros(2)), None, 0)
+  seen = seen_by(renderer, radiance, renderer.init(), rays_at(np.zeros(2)))
   np.testing.assert_allclose(seen.opacity, exact(np.zeros(2)), atol=2 * SIGMA * 0.05)
   with pytest.raises(UsageFault, match="2 rays do not divide"):
     renderer.render([radiance], renderer.init(), rays_at(np.zeros(2)), jax.random.key(0), 0)
