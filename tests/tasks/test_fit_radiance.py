@@ -234,7 +234,7 @@ def test_normals_are_of_the_model_frame_where_space_is_contracted(dataset):
   params, extra = task.init(jax.random.key(0))
   ahead, one = jnp.array([[1.0, 0.0, 0.0]]), jnp.ones(1)
   rays = Rays(jnp.array([[0.0, 1.5, 0.5]]), ahead, ahead, 0 * one, 0.05 * one, 4 * one, jnp.full(1, -1))
-  seen = task.predict["render"](params, extra, rays)
+  seen = jax.jit(task.predict["render"])(params, extra, rays)
   met = rays.origins + seen["depth"][:, None] * ahead
   assert float(jnp.abs(distance(0.0, contract(met), None))[0]) < 5e-3 and float(seen["opacity"][0]) > 0.99
   normal = jax.grad(lambda x: distance(0.0, contract(x), None)[0])(met)[0]
