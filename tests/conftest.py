@@ -4,7 +4,6 @@ Machine code is neither optimised nor made by XLA's emitters of fusions, as the 
 compile in half to a third of the time. `make test-slow` has XLA's usual code.
 """
 
-import gc
 import os
 import pathlib
 
@@ -22,7 +21,6 @@ import hypothesis  # noqa: E402
 import jax  # noqa: E402
 import pytest  # noqa: E402
 
-gc.set_threshold(200_000, 50, 100)  # tracing makes many small objects that live: looking for garbage among them took a twentieth
 jax.config.update("jax_numpy_rank_promotion", "raise")
 hypothesis.settings.register_profile("fields3d", deadline=None)  # no timed assertions
 hypothesis.settings.load_profile("fields3d")

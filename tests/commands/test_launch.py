@@ -154,7 +154,8 @@ signal.signal(signal.SIGTERM, lambda *_: sys.exit(len(came) + 100))
 pathlib.Path("ready").touch()
 time.sleep(60)
 """
-  start = f"import sys; from fields3d.commands import launch; sys.exit(launch._start([({{}}, [sys.executable, '-c', {count!r}])]))"
+  start = ("import signal, sys; from fields3d.commands import launch; signal.signal(signal.SIGINT, signal.default_int_handler); "
+           f"sys.exit(launch._start([({{}}, [sys.executable, '-c', {count!r}])]))")  # whoever started the suite may ignore interrupts
   launcher = subprocess.Popen([sys.executable, "-c", start], cwd=tmp_path, process_group=0)
   processes.wait_for((tmp_path / "ready").exists)
   os.killpg(launcher.pid, signal.SIGINT)
