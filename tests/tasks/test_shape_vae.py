@@ -54,10 +54,11 @@ def test_the_loss_is_the_fit_of_a_drawn_code_and_its_weighted_divergence(target)
   task = make(target=target, kl=dict(name="linear", start=0.0, end=0.5, steps=10), latents="sample",
               occupancy=dict(temperature=0.1, near=0.05, near_weight=0.3))
   batch, key = spheres(np.random.default_rng(0)), jax.random.key(3)
-  params, extra = task.init(jax.random.key(0))
+  params, extra = jax.jit(task.init)(jax.random.key(0))
   loss, scalars = jax.jit(task.losses["model"])(params, extra, batch, key, jnp.int32(5))
-  z = task.predict["latents"](params, extra, batch, key)
-  predicted = np.stack([task.predict["sdf"](params, extra, x, code) for x, code in zip(batch["x"], z, strict=True)])
+  z = jax.jit(task.predict["latents"])(params, extra, batch, key)
+  sdf = jax.jit(task.predict["sdf"])
+  predicted = np.stack([sdf(params, extra, x, code) for x, code in zip(batch["x"], z, strict=True)])
   predicted, sdf = predicted.astype(np.float64), batch["sdf"].astype(np.float64)
   if target == "sdf":
     fit = np.mean(np.abs(predicted - np.clip(sdf, -0.1, 0.1)))
@@ -71,23 +72,25 @@ def test_the_loss_is_the_fit_of_a_drawn_code_and_its_weighted_divergence(target)
 
 def test_noise_is_on_the_points_that_are_encoded_and_on_nothing_else():
   still, noisy, key = make(autoencoder=PLANES), make(autoencoder=PLANES, noise=0.05), jax.random.key(3)
-  batch, (params, extra) = spheres(np.random.default_rng(0)), still.init(jax.random.key(0))
+  batch, (params, extra) = spheres(np.random.default_rng(0)), jax.jit(still.init)(jax.random.key(0))
   moved = batch["surface"] + 0.05 * jax.random.normal(jax.random.fold_in(key, 1), batch["surface"].shape)
-  want, _ = still.losses["model"](params, extra, {**batch, "surface": moved}, key, jnp.int32(0))
-  got, _ = noisy.losses["model"](params, extra, batch, key, jnp.int32(0))
+  loss, loss_of_noisy = jax.jit(still.losses["model"]), jax.jit(noisy.losses["model"])
+  want, _ = loss(params, extra, {**batch, "surface": moved}, key, jnp.int32(0))
+  got, _ = loss_of_noisy(params, extra, batch, key, jnp.int32(0))
   np.testing.assert_allclose(got, want, rtol=1e-6)
-  assert abs(got - still.losses["model"](params, extra, batch, key, jnp.int32(0))[0]) > 1e-6
+  assert abs(got - loss(params, extra, batch, key, jnp.int32(0))[0]) > 1e-6
 
 
 def test_latents_are_means_or_draws_about_them_whose_divergence_is_the_reported_one():
   batch = spheres(np.random.default_rng(0))
   mean_task, draw_task = make(latents="mean"), make()
-  params, extra = mean_task.init(jax.random.key(0))
+  params, extra = jax.jit(mean_task.init)(jax.random.key(0))
   mean = mean_task.predict["latents"](params, extra, batch, jax.random.key(0))
-  draws = jax.vmap(lambda key: draw_task.predict["latents"](params, extra, batch, key))(jax.random.split(jax.random.key(1), 400))
+  draw = jax.jit(jax.vmap(lambda key: draw_task.predict["latents"](params, extra, batch, key)))
+  draws = draw(jax.random.split(jax.random.key(1), 400))
   variance = np.asarray(jnp.var(draws, axis=0))
   assert float(jnp.max(jnp.abs(jnp.mean(draws, axis=0) - mean) / jnp.sqrt(variance))) < 5.5 / 20  # deviations of 96 means
-  _, scalars = draw_task.losses["model"](params, extra, batch, jax.random.key(0), jnp.int32(0))
+  _, scalars = jax.jit(draw_task.losses["model"])(params, extra, batch, jax.random.key(0), jnp.int32(0))
   np.testing.assert_allclose(kl_to_normal(mean, np.log(variance)), scalars["kl"], rtol=0.05)
   one = mean_task.predict["encode"](params, extra, batch["surface"][1], jax.random.key(0))
   np.testing.assert_allclose(one, mean[1], rtol=1e-4, atol=1e-6)
