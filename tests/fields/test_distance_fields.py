@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from toys import compiled
 
 from fields3d.encodings import ENCODINGS
 from fields3d.fields import RADIANCE_FIELDS
@@ -73,7 +74,7 @@ def test_a_half_space_of_volsdf_absorbs_what_the_laplace_integral_says():
 @pytest.mark.parametrize("name", ["neus", "volsdf"])
 def test_the_fields_start_as_a_sphere_with_its_own_gradient(name):
   grid = ENCODINGS["hashgrid"](levels=3, log2_rows=10)
-  field = RADIANCE_FIELDS[name](grid, ENCODINGS["identity"](), width=256)
+  field = compiled(RADIANCE_FIELDS[name](grid, ENCODINGS["identity"](), width=256))
   params = field.init(jax.random.key(0))
   x = jax.random.uniform(jax.random.key(1), (200, 3), minval=-0.9, maxval=0.9)
   d, ones = jnp.broadcast_to(jnp.array([[0.0, 0.0, 1.0]]), x.shape), jnp.full(200, 0.01)
@@ -91,7 +92,7 @@ def test_the_fields_start_as_a_sphere_with_its_own_gradient(name):
 
 @pytest.mark.parametrize("name", ["neus", "volsdf"])
 def test_the_eikonal_term_reaches_every_parameter_of_the_distance(name):
-  field = RADIANCE_FIELDS[name](ENCODINGS["hashgrid"](levels=2, log2_rows=8, init_scale=0.1), ENCODINGS["identity"](), width=8)
+  field = compiled(RADIANCE_FIELDS[name](ENCODINGS["hashgrid"](levels=2, log2_rows=8, init_scale=0.1), ENCODINGS["identity"](), width=8))
   params = field.init(jax.random.key(0))
   params["distance"]["layer_0"]["w"] += 0.1  # the sphere has no weights on the encoding
   x = jax.random.uniform(jax.random.key(1), (64, 3), minval=-1, maxval=1)

@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+from toys import compiled
 
 from fields3d.encodings import ENCODINGS
 from fields3d.fields.nerf import nerf
@@ -10,7 +11,7 @@ from fields3d.fields.nerf import nerf
 
 def make(**more):
   settings = {"width": 16, "depth": 4, "skip": 2, "color_width": 8, **more}
-  field = nerf(ENCODINGS["fourier"](levels=3), ENCODINGS["fourier"](levels=2), **settings)
+  field = compiled(nerf(ENCODINGS["fourier"](levels=3), ENCODINGS["fourier"](levels=2), **settings))
   return field, field.init(jax.random.key(0))
 
 
