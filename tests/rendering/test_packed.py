@@ -21,7 +21,7 @@ def ball(sigma=SIGMA):
 
   def section(x, d, dt, radius):
     del d, radius
-    return Section(density(x) * dt, 0.5 + 0.4 * x, normal=2 * x)
+    return Section(density(x) * dt, 0.5 + 0.4 * x, normal=x / jnp.linalg.norm(x, axis=-1, keepdims=True))
 
   return density, Radiance(section, lambda section, d, view: section.features)
 

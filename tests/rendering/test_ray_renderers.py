@@ -33,7 +33,8 @@ def ball(sigma=SIGMA):
   def section(x, d, dt, radius):
     del d
     inside = jnp.sum(x * x, axis=-1) < RADIUS**2
-    return Section(sigma * inside * dt, jnp.concatenate([x, radius[..., None]], axis=-1), normal=x)
+    outward = x / jnp.linalg.norm(x, axis=-1, keepdims=True)
+    return Section(sigma * inside * dt, jnp.concatenate([x, radius[..., None]], axis=-1), normal=outward)
 
   def shade(section, d, view):
     del d, view

@@ -197,16 +197,22 @@ def test_normalised_device_coordinates_have_no_lengths(dataset, settings, words)
     build(TASKS, dict(name="fit_radiance", field=NGP, **RENDERERS["packed"]) | settings, "task", info=facts)
 
 
+def sheet(plane, offset, sharpness):
+  """A field of the distance from a plane of the box, negative beyond it."""
+  distance = lambda params, x, level: offset - x @ plane + 0 * params
+
+  def section(params, x, d, dt, cone, level):
+    sdf, slope = distance(params, x, level), jnp.broadcast_to(-plane, x.shape)
+    return crossing_depth(sdf, jnp.sum(slope * d, axis=-1), dt, jnp.float32(sharpness)), x, sdf, slope
+
+  return RadianceField(lambda key: jnp.zeros(()), section, lambda params, x, d, codes: x, lambda params, x, level: x[..., 0], distance)
+
+
 @pytest.mark.parametrize("unbounded, half", [(False, 1.0), (False, 3.0), (True, None)])
 def test_a_distance_absorbs_by_how_much_it_falls_in_whatever_space_it_is(dataset, unbounded, half):
   """A plane across x in the box: the optical depth of a whole ray is that of its two ends, however the box lies in space."""
   plane, s = 0.1, 4.0
-  distance = lambda params, x, level: plane - x[..., 0] + 0 * params
-
-  def section(params, x, d, dt, cone, level):
-    return crossing_depth(distance(params, x, level), -d[..., 0], dt, jnp.float32(s)), x, distance(params, x, level), jnp.ones_like(x)
-
-  field = RadianceField(lambda key: jnp.zeros(()), section, lambda params, x, d, codes: x, lambda params, x, level: x[..., 0], distance)
+  field = sheet(jnp.array([1.0, 0.0, 0.0]), plane, s)
   facts = dataset.info | {"unbounded": unbounded, "bounds": ((-half,) * 3, (half,) * 3) if half else dataset.info["bounds"]}
   renderer = build(RENDERER_TABLE, dict(name="proposal", samples=(96,)), "renderer", info=facts | {"unbounded": True})
   task = fit_radiance(field, renderer, facts)
@@ -221,14 +227,7 @@ def test_a_distance_absorbs_by_how_much_it_falls_in_whatever_space_it_is(dataset
 
 def test_normals_are_of_the_model_frame_where_space_is_contracted(dataset):
   """A plane of the box lies in space as a curved sheet: what is seen of it beyond the unit ball turns as the sheet does."""
-  plane = jnp.array([0.8, 0.6, 0.0])
-  distance = lambda params, x, level: 0.7 - x @ plane + 0 * params
-
-  def section(params, x, d, dt, cone, level):
-    slope = jnp.broadcast_to(-plane, x.shape)
-    return crossing_depth(distance(params, x, level), jnp.sum(slope * d, -1), dt, jnp.float32(400.0)), x, distance(params, x, level), slope
-
-  field = RadianceField(lambda key: jnp.zeros(()), section, lambda params, x, d, codes: x, lambda params, x, level: x[..., 0], distance)
+  field = sheet(jnp.array([0.8, 0.6, 0.0]), 0.7, 400.0)
   facts = dataset.info | {"unbounded": True}
   task = fit_radiance(field, build(RENDERER_TABLE, dict(name="proposal", samples=(512,)), "renderer", info=facts), facts)
   params, extra = task.init(jax.random.key(0))
@@ -236,8 +235,8 @@ def test_normals_are_of_the_model_frame_where_space_is_contracted(dataset):
   rays = Rays(jnp.array([[0.0, 1.5, 0.5]]), ahead, ahead, 0 * one, 0.05 * one, 4 * one, jnp.full(1, -1))
   seen = jax.jit(task.predict["render"])(params, extra, rays)
   met = rays.origins + seen["depth"][:, None] * ahead
-  assert float(jnp.abs(distance(0.0, contract(met), None))[0]) < 5e-3 and float(seen["opacity"][0]) > 0.99
-  normal = jax.grad(lambda x: distance(0.0, contract(x), None)[0])(met)[0]
+  assert float(jnp.abs(field.sdf(0.0, contract(met), None))[0]) < 5e-3 and float(seen["opacity"][0]) > 0.99
+  normal = jax.grad(lambda x: field.sdf(0.0, contract(x), None)[0])(met)[0]
   np.testing.assert_allclose(seen["normal"][0], normal / jnp.linalg.norm(normal), atol=0.02)
 
 

@@ -13,7 +13,7 @@ from fields3d.training.manifest import steps, verify
 
 WORKER = """
 import os, sys
-os.environ.update(JAX_PLATFORMS="cpu", XLA_FLAGS="--xla_force_host_platform_device_count=2")
+os.environ.update(JAX_PLATFORMS="cpu", XLA_FLAGS=os.environ["XLA_FLAGS"] + " --xla_force_host_platform_device_count=2")
 import jax, jax.numpy as jnp, numpy as np
 port, process, directory, answers = sys.argv[1], int(sys.argv[2]), sys.argv[3], sys.argv[4]
 def say(*words):  # to a file: Gloo's own lines break into stdout anywhere

@@ -152,8 +152,7 @@ class _Marcher:
     weights = packed_weights(tau, p.first)
     values = [radiance.shade(section, own.viewdirs, own.view), jnp.ones_like(tau)[:, None], p.t[:, None]]
     if section.normal is not None:
-      length = norm(section.normal)[:, None]
-      values.append(section.normal / jnp.where(length > 0, length, 1.0))
+      values.append(section.normal)
     values = jnp.where(p.valid[:, None], jnp.concatenate(values, axis=1), 0.0)
     return section, weights, tau, sum_by_ray(weights[:, None] * values, p.ray, len(rays.near))
 

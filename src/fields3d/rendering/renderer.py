@@ -18,7 +18,7 @@ class Section:
   tau (*b,): optical depth, so that a share 1 - exp(-tau) of the light is absorbed; density times length where the density
   is constant over the section. features (*b, f): what `shade` needs. Of fields that have a signed distance, sdf (*b,) and
   gradient (*b, 3): it and its gradient, both in the field's own box; normal (*b, 3): the gradient's direction in the frame of x,
-  of any length.
+  of length 1, or 0 where there is none.
   """
   tau: jax.Array
   features: jax.Array

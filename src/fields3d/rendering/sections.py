@@ -29,10 +29,7 @@ def colors(radiance: Radiance, rays: Rays, section: Section, weights: Float[Arra
 def rendered(radiance: Radiance, rays: Rays, t: Float[Array, "n k"], section: Section, weights: Float[Array, "n s"],
              levels: tuple, coarse: tuple = ()) -> Rendered:
   """What rays see, by the sections and weights of the last level of sampling."""
-  normal = None
-  if section.normal is not None:
-    length = norm(section.normal)[..., None]
-    normal = composite(weights, section.normal / jnp.where(length > 0, length, 1.0))
+  normal = None if section.normal is None else composite(weights, section.normal)
   return Rendered(colors(radiance, rays, section, weights), jnp.sum(weights, axis=1), mean_depth(t, weights), normal,
                   section, weights, levels, coarse)
 

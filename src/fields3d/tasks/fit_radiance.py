@@ -268,7 +268,9 @@ class _FitRadiance:
         along = jax.jvp(placed, (x,), (d,))[1]
         length = norm(along)
         seen = Section(*field.section(params, place, along / length[..., None], dt * length, radius * scale, level))
-        return dataclasses.replace(seen, normal=jax.vjp(placed, x)[1](seen.gradient)[0])
+        normal = jax.vjp(placed, x)[1](seen.gradient)[0]
+        steepness = norm(normal)[..., None]
+        return dataclasses.replace(seen, normal=normal / jnp.where(steepness > 0, steepness, 1.0))
 
       def shade(section, d, view):
         return field.color(params, section.features, d, None if codes is None else _codes(codes, view))
