@@ -1,5 +1,6 @@
-"""Encoding: every training shape's latents, as the run itself gives them, and never of another step than its parameters."""
+"""Encoding: every training shape's latents, as the run itself gives them, and never of other parameters than the prior's base has."""
 
+import shutil
 import types
 
 import jax
@@ -43,10 +44,18 @@ def test_every_shape_has_latents_near_those_of_its_mean_code(base, capsys):
 def test_a_prior_trains_on_them_and_a_run_that_went_on_asks_for_new_ones(base, tmp_path, capsys):
   assert main(["encode", str(base)]) == 0
   assert prior(base, tmp_path / "prior") == 0
+  shutil.copytree(base / "checkpoints", tmp_path / "twin" / "checkpoints")
   assert main(["train", "--config", VAE, "--workdir", str(base), "--config.num_steps=6", "--config.train.checkpoint_every=2"]) == 0
   capsys.readouterr()
   assert prior(base, tmp_path / "later") == 2
-  assert "is of step 4, the run's parameters are of step 6; fields3d encode" in capsys.readouterr().err.replace("\n", " ")
+  said = capsys.readouterr().err.replace("\n", " ")
+  assert "is of step 4 of a run, the parameters are those of" in said and f"checkpoints/6; fields3d encode {base}" in said
+  assert prior(base, tmp_path / "other", f"--config.init_from={tmp_path / 'twin'}") == 0
+  assert prior(base, tmp_path / "prior", "--config.num_steps=3") == 0  # it began with both
+  assert main(["encode", str(base)]) == 0
+  capsys.readouterr()
+  assert prior(base, tmp_path / "prior", "--config.num_steps=4") == 2
+  assert "another file than the run began with" in capsys.readouterr().err
 
 
 def test_a_run_whose_shapes_have_no_latents_is_a_usage_fault(tmp_path, monkeypatch, capsys):

@@ -6,7 +6,7 @@ import pytest
 from fields3d.core.config import build
 from fields3d.core.errors import BadData, MissingInput
 from fields3d.data import DATASETS
-from fields3d.data.encoded import step_of, write_latents
+from fields3d.data.encoded import made_by, write_latents
 
 SOURCE = dict(name="procedural", families=("chair", "table"), num_shapes=4, num_val=0, num_test=2, samples_per_shape=500, rows=4, points=0)
 
@@ -23,7 +23,7 @@ def latents():
 
 @pytest.fixture
 def path(tmp_path, latents):
-  write_latents(tmp_path / "latents.npz", latents, make(tmp_path / "none").shapes("train"), 7)
+  write_latents(tmp_path / "latents.npz", latents, make(tmp_path / "none").shapes("train"), 7, 32 * "5a")
   return tmp_path / "latents.npz"
 
 
@@ -35,7 +35,7 @@ def test_batches_hold_one_of_the_latents_of_their_rows_shapes(path):
     assert z.shape == (4, 5, 2) and z.dtype == np.float32
     np.testing.assert_array_equal(z[:, 0, 0] // 100, batch["shape"])
     seen |= set(z[:, 0, 0] % 100)
-  assert seen == {0, 10, 20} and step_of(path) == 7
+  assert seen == {0, 10, 20} and made_by(path) == (7, 32 * "5a")
 
 
 def test_a_shard_has_its_rows_of_the_batch_and_a_position_its_own_latents(path):
@@ -49,7 +49,7 @@ def test_latents_of_other_shapes_are_bad_data(path, latents):
   for other in (dict(num_shapes=5), dict(families=("chair",)), dict(seed=1)):
     with pytest.raises(BadData, match="of other shapes"):
       make(path, **other).batch(0, 0, 1)
-  write_latents(path, np.where(latents == 100, np.nan, latents), make(path).shapes("train"), 7)
+  write_latents(path, np.where(latents == 100, np.nan, latents), make(path).shapes("train"), 7, 32 * "5a")
   with pytest.raises(BadData, match="not finite"):
     make(path).batch(0, 0, 1)
 

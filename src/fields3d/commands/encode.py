@@ -35,6 +35,7 @@ def run(args: argparse.Namespace) -> int:
   from fields3d.core.strict_json import make_place
   from fields3d.core.task import lookup
   from fields3d.data.encoded import write_latents
+  from fields3d.training.manifest import digest_of
 
   opened = open_run(args.workdir, step=args.step)
   latents_of = lookup(opened.predict, "latents", f"{args.workdir}: the task's shapes have no latents")
@@ -57,6 +58,6 @@ def run(args: argparse.Namespace) -> int:
           have[shape] += 1
       position += 1
       show("latents", have.sum(), args.draws * len(shapes))
-  write_latents(out, kept, shapes, opened.step)
+  write_latents(out, kept, shapes, opened.step, digest_of(opened.workdir / "checkpoints" / str(opened.step)))
   print(f"{out}: latents {found.shape[1:]} of {len(shapes):,} shapes, {args.draws} of each, of step {opened.step}")
   return 0

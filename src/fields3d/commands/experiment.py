@@ -171,7 +171,7 @@ def build_settings(config: Mapping) -> LoopSettings:
 
 
 def read_run_config(workdir: pathlib.Path) -> dict:
-  """config.json of a run: {"config", "source", "overrides"}.
+  """config.json of a run: {"config", "source", "overrides", "latents" (sha256 of the file that it learns from, or null)}.
 
   Raises:
     MissingInput: not a run directory. BadData: damaged.

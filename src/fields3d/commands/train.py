@@ -18,6 +18,7 @@ examples:
 
 import argparse
 import contextlib
+import hashlib
 import json
 import os
 import pathlib
@@ -76,26 +77,23 @@ def _train(args: argparse.Namespace, config: dict, workdir: pathlib.Path) -> int
     build_dataset,
     build_optimisers,
     build_task,
-    check_same_run,
-    read_run_config,
   )
   from fields3d.training.distributed import agree
   from fields3d.training.lock import locked
-  if (workdir / "config.json").exists():
-    for change in check_same_run(read_run_config(workdir)["config"], config, workdir):
-      _say(f"changed since the run began: {change}")
-    _check_length(config, workdir)
+  for change in _check_resumed(config, workdir):
+    _say(f"changed since the run began: {change}")
   _use_compilation_cache()
   dataset = build_dataset(config)
   task, optimisers = build_task(config, dataset), build_optimisers(config)
   _check_frozen(config, task)
   _check_start(config, workdir)
-  _check_latents(config, dataset)
-  record = {"config": config, "source": args.config, "overrides": [f"{k}={v}" for k, v in args.overrides]}
+  record = {"config": config, "source": args.config, "overrides": [f"{k}={v}" for k, v in args.overrides],
+            "latents": _check_latents(config, dataset, workdir)}
   with contextlib.ExitStack() as stack:
     def claim():
       strict_json.make_directory(workdir)
       stack.enter_context(locked(workdir))
+      _check_resumed(config, workdir)  # another run may have begun here while the data were prepared
       strict_json.write(workdir / "config.json", record)
     agree(claim)
     state = make_loop(config, workdir, dataset, task, optimisers, args.allow_nonfinite).run()
@@ -103,13 +101,27 @@ def _train(args: argparse.Namespace, config: dict, workdir: pathlib.Path) -> int
   return 0
 
 
-def _check_length(config: dict, workdir: pathlib.Path) -> None:
-  """A run cannot be shortened: what it has learned since stays its newest checkpoint."""
+def _check_resumed(config: dict, workdir: pathlib.Path) -> list[str]:
+  """What may differ, and does, from the run in the directory; nothing where there is no checkpoint of one.
+
+  A run cannot be shortened: what it has learned since stays its newest checkpoint.
+  """
+  from fields3d.commands.experiment import check_same_run, read_run_config
   from fields3d.training.manifest import steps
+  if not _begun(workdir):
+    return []
+  changes = check_same_run(read_run_config(workdir)["config"], config, workdir)
   done = max(steps(workdir / "checkpoints"), default=0)
   if done > config["num_steps"]:
     raise UsageFault("--config.num_steps", f"{config['num_steps']} is less than the {done} steps that the run has done",
                      f"give {done} or more, or another --workdir")
+  return changes
+
+
+def _begun(workdir: pathlib.Path) -> bool:
+  """Whether the directory has a run with a checkpoint, sound or not."""
+  from fields3d.training.manifest import candidates
+  return (workdir / "config.json").exists() and bool(candidates(workdir / "checkpoints"))
 
 
 def _frozen(task) -> list[str]:
@@ -132,15 +144,29 @@ def _check_start(config: dict, workdir: pathlib.Path) -> None:
                        "or give another's directory")
 
 
-def _check_latents(config: dict, dataset) -> None:
-  """Latents that are kept beside the run that a new one starts from must be of the same step as its parameters."""
-  from fields3d.data.encoded import step_of
+def _check_latents(config: dict, dataset, workdir: pathlib.Path) -> str | None:
+  """Latents must be of the checkpoint that a new run starts from, and those of a resumed run as it began with.
+
+  Returns:
+    sha256 of their file; None without any.
+  """
+  from fields3d.commands.experiment import read_run_config
+  from fields3d.data.encoded import made_by
+  from fields3d.training.manifest import digest_of
   from fields3d.training.transfer import newest_step
   path, start = dataset.info.get("latents"), config.get("init_from")
-  if not path or not start or pathlib.Path(path).resolve().parent != pathlib.Path(start).resolve():
-    return
-  if (kept := step_of(path)) != (newest := newest_step(start)):
-    raise UsageFault(path, f"is of step {kept}, the run's parameters are of step {newest}", f"fields3d encode {start}")
+  if not path or not start:
+    return None
+  kept, checkpoint = made_by(path)
+  with open(path, "rb") as file:
+    digest = hashlib.file_digest(file, "sha256").hexdigest()
+  if _begun(workdir):
+    if read_run_config(workdir).get("latents") not in (None, digest):
+      raise UsageFault(path, "is another file than the run began with", "put that one back, or give another --workdir")
+  elif checkpoint != digest_of(newest := newest_step(start)):
+    raise UsageFault(path, f"is of step {kept} of a run, the parameters are those of {newest}",
+                     f"fields3d encode {start}, and --config.data.path={start}/latents.npz")
+  return digest
 
 
 def _say(line: str) -> None:

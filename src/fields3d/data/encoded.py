@@ -48,10 +48,11 @@ def encoded(source: Annotated[Dataset, From(SHAPE_SETS)], path: str) -> Dataset:
   return dataclasses.replace(source, info={**source.info, "latents": path}, batch=batch)
 
 
-def write_latents(path: pathlib.Path, latents: np.ndarray, shapes: Sequence[Shape], step: int) -> None:
-  """Keeps latents (k, n, *s), k of each of the shapes, with the step of the run that made them."""
+def write_latents(path: pathlib.Path, latents: np.ndarray, shapes: Sequence[Shape], step: int, checkpoint: str) -> None:
+  """Keeps latents (k, n, *s), k of each of the shapes, with the step of the run that made them and its manifest's sha256."""
   file = io.BytesIO()
-  np.savez(file, latents=latents.astype(np.float32), shapes=_digest(shapes), distances=_distances(shapes), step=np.int64(step))
+  np.savez(file, latents=latents.astype(np.float32), shapes=_digest(shapes), distances=_distances(shapes), step=np.int64(step),
+           checkpoint=np.frombuffer(bytes.fromhex(checkpoint), np.uint8))
   try:
     strict_json.replace(path, file.getvalue())
   except OSError as error:
@@ -70,9 +71,10 @@ def read_latents(path: str, shapes: Sequence[Shape]) -> np.ndarray:
   return found["latents"]
 
 
-def step_of(path: str) -> int:
-  """The step of the run that made the latents. Raises: see `encoded`."""
-  return _read(path, "step")["step"].item()
+def made_by(path: str) -> tuple[int, str]:
+  """The step that made the latents, and the sha256 of its checkpoint's manifest. Raises: see `encoded`."""
+  found = _read(path, "step", "checkpoint")
+  return found["step"].item(), found["checkpoint"].tobytes().hex()
 
 
 def _read(path: str, *names: str) -> dict[str, np.ndarray]:

@@ -104,6 +104,12 @@ def steps(directory: str | os.PathLike) -> list[int]:
   return [s for s in candidates(directory) if not verify(pathlib.Path(directory) / str(s), contents=False)]
 
 
+def digest_of(step_dir: str | os.PathLike) -> str | None:
+  """sha256 of a checkpoint's manifest, which holds those of its files: what names its content; None where there is none."""
+  path = pathlib.Path(step_dir) / NAME
+  return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else None
+
+
 def _encode(body: Mapping) -> bytes:
   """The only text of a manifest with this body: so not even a change that JSON would forgive passes."""
   digest = hashlib.sha256(json.dumps(body, sort_keys=True, allow_nan=False).encode()).hexdigest()

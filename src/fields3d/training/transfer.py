@@ -55,9 +55,9 @@ def restore_partial(run: str | os.PathLike, params: PyTree, row_tables: tuple[st
   return treedef.unflatten(leaves), rows
 
 
-def newest_step(run: str | os.PathLike) -> int:
-  """The step that `restore_partial` takes of a run. Raises: as there."""
-  return int(_newest(pathlib.Path(run).absolute(), LOG.warning).name)
+def newest_step(run: str | os.PathLike) -> pathlib.Path:
+  """The directory of the step that `restore_partial` takes of a run. Raises: as there."""
+  return _newest(pathlib.Path(run).absolute(), LOG.warning)
 
 
 def _match(name: str, ours: jax.Array, value: np.ndarray | None,
