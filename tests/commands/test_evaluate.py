@@ -144,6 +144,25 @@ def test_only_some_evaluators_run_and_the_others_results_stay(run, capsys, monke
   assert "did you mean 'train'?" in capsys.readouterr().err
 
 
+def test_what_another_command_finds_meanwhile_stays_and_an_older_result_until_there_is_a_newer(run, monkeypatch):
+  monkeypatch.setitem(EVALUATORS, "quality", facts_only())
+  def meanwhile(seed: int = 0):
+    def evaluate(inputs):
+      assert main.main(["evaluate", str(run.workdir), "--only", "use"]) == 0
+      return Evaluation("other", (), [], (), {"seed": seed}, "sample")
+    return evaluate
+  monkeypatch.setitem(EVALUATORS, "other", meanwhile)
+  set_evals(run, slow={"name": "other"}, use={"name": "quality"})
+  assert main.main(["evaluate", str(run.workdir), "--only", "slow"]) == 0
+  before = read(run.workdir / "eval" / "7.json")["evaluations"]
+  assert list(before) == ["slow", "use"]
+  monkeypatch.setitem(EVALUATORS, "other", facts_only(BadData("weights.npz", "is torn", "fetch it again")))
+  assert main.main(["evaluate", str(run.workdir), "--seed", "3"]) == 65
+  after = read(run.workdir / "eval" / "7.json")
+  assert after["evaluations"]["slow"] == before["slow"] and after["evaluations"]["use"]["provenance"]["command"].endswith("--seed 3")
+  assert "slow has no newer results: weights.npz" in (run.workdir / "report.html").read_text()
+
+
 def test_an_evaluator_that_the_config_does_not_name_is_run_and_its_results_stay(run, capsys, monkeypatch):
   monkeypatch.setitem(EVALUATORS, "quality", facts_only())
   monkeypatch.setattr(experiment, "check_arguments", lambda *_: None)

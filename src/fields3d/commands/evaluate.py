@@ -31,7 +31,6 @@ examples:
 
 import argparse
 import dataclasses
-import hashlib
 import inspect
 import json
 import pathlib
@@ -66,7 +65,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
   from fields3d.commands.experiment import apply_overrides, read_run_config
-  from fields3d.evaluation.records import read_record, record_path
   config = read_run_config(args.workdir)["config"]
   config["evals"] = with_evaluators(config.get("evals") or {}, args.only or ())
   config = apply_overrides(config, args.overrides) if args.overrides else config
@@ -78,12 +76,8 @@ def run(args: argparse.Namespace) -> int:
   if args.curve:
     _curve(args, sections)
     wanted = _outdated(args, sections, wanted)
-  fault = None
-  if wanted:
-    record, fault = _measure(args, sections, wanted)
-  else:
-    record = read_record(record_path(args.workdir, _known_step(args)))
-  _finish(args, config, record, wanted)
+  step, measured, fault = _measure(args, sections, wanted) if wanted else (_known_step(args), (), None)
+  _finish(args, config, step, measured)
   if fault is not None:
     raise fault
   return 0
@@ -140,7 +134,7 @@ def _outdated(args: argparse.Namespace, sections: Mapping, wanted: Sequence[str]
   if step is None or not record_path(args.workdir, step).is_file():
     return list(wanted)
   record = read_record(record_path(args.workdir, step))
-  if record.checkpoint != checkpoint_digest(args.workdir, step):
+  if record.checkpoint != _checkpoint(args.workdir, step):
     return list(wanted)
   return [name for name in wanted if name not in record.evaluations
           or not _is_of(record.evaluations[name], sections[name], args.seed)]
@@ -167,17 +161,16 @@ def _known_step(args: argparse.Namespace) -> int:
   return known[-1]
 
 
-def checkpoint_digest(workdir: pathlib.Path, step: int) -> str | None:
-  """sha256 of a checkpoint's manifest, which holds those of its files; None where there is none."""
-  path = workdir / "checkpoints" / str(step) / "manifest.json"
-  return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else None
+def _checkpoint(workdir: pathlib.Path, step: int) -> str | None:
+  from fields3d.training.manifest import digest_of
+  return digest_of(workdir / "checkpoints" / str(step))
 
 
-def _measure(args: argparse.Namespace, sections: Mapping, wanted: Sequence[str]) -> tuple:
-  """Runs the wanted evaluators and writes the record after each, so that nothing found is lost.
+def _measure(args: argparse.Namespace, sections: Mapping, wanted: Sequence[str]) -> tuple[int, Sequence[str], Exception | None]:
+  """Runs the wanted evaluators and adds what each finds to the record, so that nothing found is lost.
 
   Returns:
-    The record, and the first fault that an evaluator met, None without any.
+    The step, the sections measured, and the first fault that an evaluator met, None without any.
 
   Raises:
     Fault: nothing was found at all.
@@ -185,7 +178,7 @@ def _measure(args: argparse.Namespace, sections: Mapping, wanted: Sequence[str])
   from fields3d.commands.rundir import open_run, with_surfaces
   from fields3d.core.config import build
   from fields3d.evaluation import EVALUATORS
-  from fields3d.evaluation.records import Record, provenance, record_path, write_record
+  from fields3d.evaluation.records import Record, add_to_record, provenance, read_record, record_path
   from fields3d.training.logging import environment
   evaluators = {name: build(EVALUATORS, sections[name], f"evals.{name}") for name in wanted}
   opened = open_run(args.workdir, args.step, [(path, text) for path, text in args.overrides if not path.startswith("evals.")])
@@ -195,8 +188,14 @@ def _measure(args: argparse.Namespace, sections: Mapping, wanted: Sequence[str])
       raise UsageFault("--surfaces", f"none of {', '.join(wanted)} asks for a surface", "add --only quality, or rendered")
   place = {key: value for key, value in environment().items() if key != "command"}
   made, path = provenance(_command(args), place), record_path(args.workdir, opened.step)
-  checkpoint, found, faults = checkpoint_digest(args.workdir, opened.step), {}, {}
-  kept = _kept(path, checkpoint, wanted)
+  checkpoint, found, faults = _checkpoint(args.workdir, opened.step), {}, {}
+  if path.is_file():
+    read_record(path)  # a damaged one is told before anything is measured
+
+  def add():
+    return add_to_record(path, Record(opened.step, made["command"], place, checkpoint, found, dict.fromkeys(found, made),
+                                      {n: _line(e) for n, e in faults.items()}), list(sections))
+
   for name, evaluator in evaluators.items():
     try:
       found[name] = _evaluate(opened, name, evaluator, args.seed)
@@ -206,18 +205,14 @@ def _measure(args: argparse.Namespace, sections: Mapping, wanted: Sequence[str])
     except Exception as error:  # Whatever it is, the others' results count; main says what it means.
       faults[name] = error
       continue
-    known = {**found, **{name: evaluation for name, (evaluation, _) in kept.items()}}
-    record = Record(opened.step, made["command"], place, checkpoint, {n: known[n] for n in {**sections, **known} if n in known},
-                    {n: kept[n][1] if n in kept else made for n in known}, {n: _line(e) for n, e in faults.items()})
-    write_record(path, record)
+    add()
   errors = list(faults.values())
   for error in errors[1:]:
     print(f"fields3d: {_line(error)}", file=sys.stderr)
   if not found:
     raise errors[0]
-  record = Record(**{**vars(record), "failed": {n: _line(e) for n, e in faults.items()}})
-  write_record(path, record)
-  return record, errors[0] if errors else None
+  add()
+  return opened.step, list(found), errors[0] if errors else None
 
 
 def _asks_surface(section: Mapping[str, Any]) -> bool:
@@ -227,17 +222,6 @@ def _asks_surface(section: Mapping[str, Any]) -> bool:
 def _line(error: Exception) -> str:
   from fields3d.commands.main import as_fault
   return str(as_fault(error) or " ".join(f"{type(error).__name__}: {error}".split())[:300])
-
-
-def _kept(path: pathlib.Path, checkpoint: str | None, wanted: Sequence[str]) -> dict[str, tuple]:
-  """section -> (evaluation, provenance) of an earlier record of the same checkpoint, but for those that are wanted now."""
-  from fields3d.evaluation.records import read_record
-  if not path.is_file():
-    return {}
-  record = read_record(path)
-  if record.checkpoint != checkpoint:
-    return {}
-  return {name: (record.evaluations[name], record.provenance[name]) for name in record.evaluations if name not in wanted}
 
 
 def _evaluate(opened, section: str, evaluator, chosen: int | None):
@@ -270,28 +254,29 @@ def _command(args: argparse.Namespace) -> str:
   return shlex.join(words + [f"--config.{path}={text}" for path, text in args.overrides])
 
 
-def _finish(args: argparse.Namespace, config: Mapping, record, wanted: Sequence[str]) -> None:
-  """Writes tables and report of the record, and prints what was measured now."""
+def _finish(args: argparse.Namespace, config: Mapping, step: int, measured: Sequence[str]) -> None:
+  """Writes tables and report of the record on the disk, and prints what was measured now."""
   from fields3d.core import strict_json
-  from fields3d.evaluation.records import record_path, with_files_of
+  from fields3d.evaluation.records import read_record, record_path, with_files_of
   from fields3d.evaluation.report import evaluation_dir, write_report
   from fields3d.evaluation.tables import latex, markdown, record_tables
-  json_path, trained = record_path(args.workdir, record.step), args.workdir / "environment.json"
-  tables, written = record_tables(record, args.workdir.resolve().name), [json_path]
-  for suffix, write in ((".md", markdown), (".tex", latex)):
-    written.append(json_path.with_suffix(suffix))
-    try:
-      strict_json.replace(written[-1], write(tables).encode())
-    except OSError as error:
-      raise from_os_error(error, written[-1]) from error
-  evaluations = {section: with_files_of(evaluation, evaluation_dir(args.workdir, record.step, section))
-                 for section, evaluation in record.evaluations.items()}
-  shown = dict(record.environment)
-  shown |= {"trained": _excerpt(strict_json.read(trained))} if trained.is_file() else {}
-  report = write_report(args.workdir, record.step, evaluations, command=_command(args), config=config,
-                        environment=shown, failed=record.failed)
-  measured = {section: evaluation for section, evaluation in evaluations.items() if section in wanted}
-  _print(record.step, measured, args.workdir)
+  json_path, trained = record_path(args.workdir, step), args.workdir / "environment.json"
+  with strict_json.one_at_a_time(json_path.parent):
+    record = read_record(json_path)
+    tables, written = record_tables(record, args.workdir.resolve().name), [json_path]
+    for suffix, write in ((".md", markdown), (".tex", latex)):
+      written.append(json_path.with_suffix(suffix))
+      try:
+        strict_json.replace(written[-1], write(tables).encode())
+      except OSError as error:
+        raise from_os_error(error, written[-1]) from error
+    evaluations = {section: with_files_of(evaluation, evaluation_dir(args.workdir, step, section))
+                   for section, evaluation in record.evaluations.items()}
+    shown = dict(record.environment)
+    shown |= {"trained": _excerpt(strict_json.read(trained))} if trained.is_file() else {}
+    report = write_report(args.workdir, step, evaluations, command=_command(args), config=config,
+                          environment=shown, failed=record.failed)
+  _print(step, {section: evaluations[section] for section in measured}, args.workdir)
   print(*written, report, sep="\n")
 
 

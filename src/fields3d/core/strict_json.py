@@ -1,11 +1,12 @@
 """JSON without its loopholes: no NaN or Infinity, no overflow to infinity, no duplicate keys; errors of one line."""
 
 import contextlib
+import fcntl
 import json
 import math
 import os
 import pathlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from fields3d.core.errors import BadData, CannotWrite, from_os_error
@@ -117,6 +118,18 @@ def make_directory(path: pathlib.Path) -> None:
     raise CannotWrite(path, "lies below a file", "give another path") from e
   except OSError as e:
     raise from_os_error(e, path) from e
+
+
+@contextlib.contextmanager
+def one_at_a_time(directory: pathlib.Path) -> Iterator[None]:
+  """Lets one process after the other do what stands in the block, where the file system can; not for long work."""
+  descriptor = os.open(directory, os.O_RDONLY)
+  try:
+    with contextlib.suppress(OSError):
+      fcntl.flock(descriptor, fcntl.LOCK_EX)
+    yield
+  finally:
+    os.close(descriptor)
 
 
 def make_place(path: pathlib.Path) -> None:

@@ -2,11 +2,11 @@
 
 import dataclasses
 import pathlib
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from fields3d.core.errors import BadData, MissingInput
-from fields3d.core.strict_json import read, write
+from fields3d.core.strict_json import one_at_a_time, read, write
 from fields3d.evaluation.results import Evaluation, Metric, Row, bare
 
 _REMEDY = "evaluate the run again"
@@ -50,6 +50,28 @@ def write_record(path: pathlib.Path, record: Record) -> None:
            for section, evaluation in record.evaluations.items()}
   write(path, {"step": record.step, "command": record.command, "checkpoint": record.checkpoint,
                "environment": dict(record.environment), "failed": dict(record.failed), "evaluations": found})
+
+
+def add_to_record(path: pathlib.Path, new: Record, order: Sequence[str] = ()) -> Record:
+  """Writes a record with what the file has of other sections of the same checkpoint, also if that came there meanwhile.
+
+  Args:
+    new: what one command has found so far. order: of the sections; others come behind.
+
+  Raises:
+    As `read_record` and `write_record`.
+  """
+  path.parent.mkdir(parents=True, exist_ok=True)
+  with one_at_a_time(path.parent):
+    old = read_record(path) if path.is_file() else new
+    if old.checkpoint == new.checkpoint:
+      found, made = {**old.evaluations, **new.evaluations}, {**old.provenance, **new.provenance}
+      known = [*(section for section in order if section in found), *(section for section in found if section not in order)]
+      missed = {section: line for section, line in old.failed.items() if section not in new.evaluations}
+      new = dataclasses.replace(new, evaluations={section: found[section] for section in known},
+                                provenance={section: made[section] for section in known}, failed={**missed, **new.failed})
+    write_record(path, new)
+  return new
 
 
 def read_record(path: pathlib.Path) -> Record:

@@ -49,7 +49,7 @@ def write_report(workdir: pathlib.Path, step: int, evaluations: Mapping[str, Eva
     step: of the checkpoint that was evaluated. evaluations: the config's section -> what its evaluator found; its
       files are read from `evaluation_dir`.
     command: that made the evaluation. config: the run's. environment: commit, hardware, versions; nested plain data.
-    failed: section -> the line that says why it has no results.
+    failed: section -> the line that says why it has no results, or only older ones.
 
   Returns:
     The path written.
@@ -75,7 +75,7 @@ def render_page(workdir: pathlib.Path, step: int, evaluations: Mapping[str, Eval
   curves, curve = read_curves(workdir / "metrics.jsonl"), workdir / CURVE_FILE
   quality = read(curve) if curve.is_file() else None
   series = curve_series(quality) + curves.series
-  warned = [f"{section} has no results: {line}" for section, line in (failed or {}).items()]
+  warned = [f"{section} has no {'newer ' * (section in evaluations)}results: {line}" for section, line in (failed or {}).items()]
   warned += [line for e in evaluations.values() for line in e.warnings] + models.warnings() + curves.warnings
   return string.Template(template).substitute(
       policy="default-src 'none'; img-src data:; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; "

@@ -7,7 +7,6 @@ file is made exclusively, so that of two runs that start at once one gets it. Ob
 """
 
 import contextlib
-import fcntl
 import json
 import os
 import pathlib
@@ -16,6 +15,7 @@ import threading
 import time
 from collections.abc import Iterator
 
+from fields3d.core import strict_json
 from fields3d.core.errors import CannotWrite, UsageFault, from_os_error
 
 NAME = "run.lock"
@@ -60,7 +60,7 @@ def _take(path: pathlib.Path, mine: dict, patience: float) -> None:
       who = f"process {holder.get('pid', '?')} on host {holder.get('host', '?')}"
       raise UsageFault(path.parent, f"is in use by another run ({who})",
                        f"wait for it, give another --workdir, or remove {path.name} if that run has ended")
-    with _one_at_a_time(path.parent):
+    with strict_json.one_at_a_time(path.parent):
       now = read(path)
       if now is not None and (holder is None or not same(now, holder)):
         continue  # someone was faster
@@ -71,18 +71,6 @@ def _take(path: pathlib.Path, mine: dict, patience: float) -> None:
           file.write(text(mine, 0))
         return
   raise CannotWrite(path, "other runs take it at the same time", "start one run per --workdir")
-
-
-@contextlib.contextmanager
-def _one_at_a_time(directory: pathlib.Path) -> Iterator[None]:
-  """Serialises the few instructions of taking over, where the file system can."""
-  descriptor = os.open(directory, os.O_RDONLY)
-  try:
-    with contextlib.suppress(OSError):
-      fcntl.flock(descriptor, fcntl.LOCK_EX)
-    yield
-  finally:
-    os.close(descriptor)
 
 
 def lives(path: pathlib.Path, holder: dict, patience: float) -> bool:
