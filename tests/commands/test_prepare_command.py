@@ -57,6 +57,15 @@ def test_the_deepsdf_format_reads_back_and_can_be_prepared_again(meshes, tmp_pat
   capsys.readouterr()
 
 
+def test_names_that_differ_in_what_no_path_has_keep_their_samples_apart(meshes, tmp_path):
+  for name in ("b (1)", "b [1]"):
+    (meshes / "box" / f"{name}.ply").write_bytes((meshes / "box" / "closed.ply").read_bytes())
+  out = tmp_path / "out"
+  assert main(["prepare", str(meshes / "box"), "--out", str(out), "--samples", "50", "--format=deepsdf", "--workers=1"]) == 0
+  assert sorted(name for _, _, name in deepsdf_files.read_split(out / "box.json")) == ["b_1_", "b_1__2", "closed"]
+  assert len(list((out / "SdfSamples").rglob("*.npz"))) == 3
+
+
 @pytest.mark.parametrize("words, code, text", [
     (["no", "--out", "o"], 66, "no such file"),
     ([".", "--out", "o", "--samples", "-1"], 2, "--samples"),

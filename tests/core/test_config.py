@@ -48,6 +48,7 @@ def test_a_table_of_one_needs_no_name():
     ({"wheel": {"radius": -1}}, "--config.task.wheel.radius: -1.0 is out of range; give a number above 0"),
     ({"wheel": {"radius": math.nan}}, "--config.task.wheel.radius: nan is not finite"),
     ({"wheel": {"radius": math.inf}}, "--config.task.wheel.radius: inf is not finite"),
+    ({"wheel": {"radius": 10**400}}, "--config.task.wheel.radius: inf is not finite"),
     ({"wheel": {"radius": "2"}}, "--config.task.wheel.radius: expected float, got str '2'"),
     ({"wheel": {"spokes": 2.5}}, "--config.task.wheel.spokes: expected int, got float 2.5"),
     ({"wheel": {"spokes": True}}, "--config.task.wheel.spokes: expected int, got bool True"),

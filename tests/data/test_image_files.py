@@ -85,6 +85,45 @@ def test_a_profile_that_is_not_srgb_is_converted(tmp_path):
     read_image(tmp_path / "lab.png")
 
 
+def profile(name, gamma):
+  """An ICC profile of sRGB's primaries and a power: ICC.1:2001, sections 6.1 and 6.5."""
+  number = lambda *values: struct.pack(f">{len(values)}i", *(round(v * 65536) for v in values))
+  text = name.encode() + b"\0"
+  tags = {b"desc": b"desc" + struct.pack(">II", 0, len(text)) + text + bytes(78), b"cprt": b"text" + bytes(5),
+          b"wtpt": b"XYZ " + bytes(4) + number(0.9642, 1.0, 0.8249)}
+  for color, xyz in (("r", (0.43607, 0.22249, 0.01392)), ("g", (0.38515, 0.71687, 0.09708)), ("b", (0.14307, 0.06061, 0.71410))):
+    tags |= {f"{color}XYZ".encode(): b"XYZ " + bytes(4) + number(*xyz),
+             f"{color}TRC".encode(): b"curv" + struct.pack(">IIH", 0, 1, round(gamma * 256))}
+  table, body, at = struct.pack(">I", len(tags)), b"", 132 + 12 * len(tags)
+  for tag, content in tags.items():
+    content += bytes(-len(content) % 4)
+    table, body = table + tag + struct.pack(">II", at + len(body), len(content)), body + content
+  head = struct.pack(">I4xI12s", at + len(body), 0x02400000, b"mntrRGB XYZ ") + bytes(12) + b"acsp" + bytes(28)
+  return (head + number(0.9642, 1.0, 0.8249)).ljust(128, b"\0") + table + body
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "L", "LA", "P"])
+def test_a_profile_counts_by_its_curve_and_not_by_its_name(tmp_path, mode):
+  image = Image.new(mode, (2, 2), {"L": 55, "LA": (55, 128), "RGB": (55, 55, 55), "RGBA": (55, 55, 55, 128), "P": 0}[mode])
+  if mode == "P":
+    image.putpalette([55, 55, 55])
+  for name in ("Linear sRGB", "plain"):
+    image.save(tmp_path / "a.png", icc_profile=profile(name, 1.0))
+    coverage = 128 / 255 if mode.endswith("A") else 1
+    assert abs(read_image(tmp_path / "a.png")[0, 0, 0] / 257 - 128 * coverage) <= 1  # 55 of 255 is linear for 128
+  image.save(tmp_path / "b.png", icc_profile=ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes())
+  image.save(tmp_path / "c.png")
+  np.testing.assert_array_equal(read_image(tmp_path / "b.png"), read_image(tmp_path / "c.png"))
+
+
+def test_a_png_without_pixels_is_bad_data(tmp_path):
+  whole = png(random(4, 4, 3, np.uint8))
+  at = whole.index(b"IDAT") - 4
+  (tmp_path / "a.png").write_bytes(whole[:at] + whole[whole.index(b"IEND") - 4:])
+  with pytest.raises(BadData, match="a.png: holds no pixels"):
+    read_image(tmp_path / "a.png")
+
+
 def linear():
   gamma = struct.pack(">I", 100000)
   return png(random(4, 4, 3, np.uint8), struct.pack(">I", 4) + b"gAMA" + gamma + struct.pack(">I", zlib.crc32(b"gAMA" + gamma)))

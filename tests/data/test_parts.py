@@ -97,6 +97,16 @@ def test_one_of_several_parts_goes_on_from_its_own_rows(meshes, tmp_path):
     assert part.path(tmp_path / "d").read_bytes() == b"".join(lines)
 
 
+def test_what_had_too_little_memory_is_tried_again(meshes, tmp_path, monkeypatch):
+  def short(source, *rest):
+    raise MemoryError
+  part = find_sources(meshes), Part(0, 1), Recipe(None), tmp_path / "d", {}
+  with monkeypatch.context() as m:
+    m.setattr("fields3d.data.prepare.make", short)
+    assert {row.status for row in prepare_part(*part, workers=1)} == {"rejected"}
+  assert prepare_part(*part, workers=1) == prepare(find_sources(meshes), Recipe(None), tmp_path / "whole", workers=1)
+
+
 def test_a_shape_that_changed_is_prepared_again_and_its_last_row_counts(meshes, tmp_path):
   recipe = Recipe(None)
   prepare_part(find_sources(meshes), Part(0, 1), recipe, tmp_path / "d", {}, workers=1)

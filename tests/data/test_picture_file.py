@@ -5,7 +5,7 @@ import logging
 import numpy as np
 import pytest
 
-from fields3d.core.errors import CannotWrite
+from fields3d.core.errors import CannotWrite, Fault
 from fields3d.data import picture_file as file
 from fields3d.data.picture_file import picture_file
 from fields3d.data.shape_subjects import Procedural
@@ -35,6 +35,17 @@ def test_what_is_there_is_not_made_again_and_its_bytes_stay(tmp_path, counted):
   assert (tmp_path / "views" / "mugs.bin").read_bytes() == content and len(counted) == 3
   for subject, poses, pixels in zip(SUBJECTS, POSES, first, strict=True):
     np.testing.assert_array_equal(pixels, subject.pictures(poses, 12, 2))
+
+
+def test_a_file_for_which_the_disk_has_no_room_does_not_grow(tmp_path, monkeypatch):
+  first = make(tmp_path, 1).copy()
+  size = (tmp_path / "views" / "mugs.bin").stat().st_size
+  with monkeypatch.context() as m:
+    m.setattr(file.os, "posix_fallocate", lambda *_: (_ for _ in ()).throw(OSError(122, "quota")))
+    with pytest.raises((OSError, Fault)):
+      make(tmp_path)
+  assert (tmp_path / "views" / "mugs.bin").stat().st_size == size
+  np.testing.assert_array_equal(make(tmp_path)[:1], first)
 
 
 def test_more_shapes_are_added_and_fewer_are_the_first_of_them(tmp_path, counted):

@@ -1,6 +1,7 @@
 """Sources: what is found where, under which names, and that a digest follows everything that the content depends on."""
 
 import os
+import struct
 
 import numpy as np
 import pytest
@@ -94,6 +95,9 @@ def test_the_buffers_of_a_gltf_belong_to_it_but_data_uris_do_not(tmp_path):
   (tmp_path / "b.gltf").write_text('{"buffers": [{"uri": "b%20b.bin"}]}')
   (tmp_path / "b b.bin").write_bytes(b"12")
   assert companions(tmp_path / "b.gltf") == [tmp_path / "b b.bin"]
+  tree, rest = b'{"buffers": [{"uri": "a.bin"}]}', b'"uri": "b b.bin"'
+  (tmp_path / "c.glb").write_bytes(b"glTF" + struct.pack("<IIII", 2, 20 + len(tree) + len(rest), len(tree), 0x4E4F534A) + tree + rest)
+  assert companions(tmp_path / "c.glb") == [tmp_path / "a.bin"]
 
 
 def test_a_name_that_is_no_utf_8_is_one_that_can_be_written(tmp_path):

@@ -42,6 +42,9 @@ def test_photographs_are_copied_upright_and_reduced_and_what_fits_nowhere_is_ref
   reduced = read_image(out / "images_2" / "b.png")
   assert reduced.shape == (24, 32, 4) and (reduced == read_image(plain / "b.png")[:24, :32]).all()
   assert (out / "images_2" / "a.png").is_file() and not (out / "sparse").exists()
+  (plain / "b.png").unlink()
+  with pytest.raises(CannotWrite, match="b.png: is none of the source's photographs"):
+    reconstruct(plain, out, threads=1)
 
 
 def test_without_pycolmap_nothing_is_written_and_the_extra_is_named(plain, tmp_path, monkeypatch):

@@ -285,6 +285,17 @@ def test_what_a_command_writes_is_sent_and_nothing_else(store, tmp_path):
                                                             "out/table.json"))
 
 
+def test_a_curve_brings_every_step_and_a_run_beside_the_commands_own_its_newest(store, tmp_path):
+  saved(tmp_path / "source", 1, 2)
+  Mirror(URL, tmp_path / "source").send(9, None)
+  for words, steps in ((["--step=1"], [1]), (["--step", "1", "--curve=20"], [1, 2])):
+    with storage.at_hand(["evaluate", URL, *words]) as (_, run, *_):
+      assert manifest.steps(pathlib.Path(run) / "checkpoints") == steps
+    shutil.rmtree(run)
+  with storage.at_hand(["evaluate", "runs/here", "--step=1", f"--surfaces={URL}"]) as words:
+    assert manifest.steps(pathlib.Path(words[-1].removeprefix("--surfaces=")) / "checkpoints") == [2]
+
+
 @pytest.mark.parametrize("words", [["--out", "gs://bucket/lr=0.1/film.mp4"], ["--out=gs://bucket/lr=0.1/film.mp4"]])
 def test_one_file_is_fetched_where_it_is_and_sent_where_it_changed(store, words):
   url = "gs://bucket/lr=0.1/film.mp4"

@@ -12,7 +12,7 @@ from typing import Annotated, Any
 from ml_collections import ConfigDict
 
 from fields3d.core import strict_json
-from fields3d.core.config import Count, From, Index, build, check_arguments, override
+from fields3d.core.config import Count, From, Seed, build, check_arguments, override
 from fields3d.core.errors import BadData, Fault, MissingInput, UsageFault, nearest
 from fields3d.core.task import Task
 from fields3d.core.types import Dataset
@@ -32,7 +32,7 @@ NEUTRAL = ("num_steps", "evals", "task.reconstruct", "train.log_every", "train.c
 class Experiment:
   """The sections of a config: what may stand at its top.
 
-  seed: of parameters, noise and batches. init_from: a run directory to take parameters from (transfer).
+  seed: of parameters and noise; batches have the data's own. init_from: a run directory to take parameters from (transfer).
   extract_resolution: grid nodes per axis that extract and sample use unless told otherwise.
   """
   num_steps: Count
@@ -41,7 +41,7 @@ class Experiment:
   optim: Annotated[Mapping[str, Optimiser], From(OPTIMISERS, each=True)]
   evals: Annotated[Mapping[str, Any], From(EVALUATORS, each=True)] = dataclasses.field(default_factory=dict)
   train: Annotated[LoopSettings, From(SETTINGS)] = dataclasses.field(default_factory=dict)
-  seed: Index = 0
+  seed: Seed = 0
   extract_resolution: Count = 128
   init_from: str | None = None
 

@@ -67,7 +67,8 @@ def run(args: argparse.Namespace) -> int:
     raise UsageFault("--method", "sparse needs a distance, and the run has a density", "use dense")
   out = args.out or args.workdir / "meshes"
   resolution = args.resolution or opened.config.get("extract_resolution", 128)
-  facts = {"step": opened.step, "resolution": resolution, "method": args.method or surfaces[0].method}
+  facts = {"step": opened.step, "resolution": resolution, "method": args.method or surfaces[0].method,
+           **{name: getattr(args, name) for name in ("lipschitz", "density_level", "components", "faces", "texture")}}
   rows = [_extract(surface, out, {**facts, "index": surface.index}, args) for surface in surfaces]
   done = [row for row in rows if row["file"]]
   write_record(out / "extract.json", {"run": str(args.workdir), **facts, "shapes": rows})

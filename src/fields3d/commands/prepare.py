@@ -25,6 +25,7 @@ import argparse
 import heapq
 import itertools
 import pathlib
+import re
 
 from fields3d.commands import options
 from fields3d.core.errors import BadData, CannotWrite, MissingInput, UsageFault
@@ -223,23 +224,31 @@ def _recipe(args: argparse.Namespace):
 
 def _write_deepsdf(rows, root: pathlib.Path, source: str) -> None:
   """DeepSDF's layout: sample archives, normalisations, and one split file that names them all."""
-  import re
-
   from fields3d.core.types import Frame
   from fields3d.data import cache, deepsdf_files
-  dataset = re.sub(r"[^\w.-]+", "_", source)
-  triples = []
+  dataset, triples = _path_part(source), {}
   for row in rows:
     if row.status == "rejected":
       continue
-    triple = (dataset, row.label or "shapes", re.sub(r"[^\w.-]+", "_", row.name))
+    label, name = _path_part(row.label or "shapes"), _path_part(row.name)
+    others = (f"{name}_{n}" for n in itertools.count(2))  # where two names differ in what no path has
+    triple = next(found for other in itertools.chain([name], others) if (found := (dataset, label, other)) not in triples)
     below = pathlib.Path(*triple[:2], triple[2] + ".npz")
     deepsdf_files.write_samples(root / "SdfSamples" / below, cache.read_entry_samples(root, row.key))
     frame = Frame(tuple(row.facts["frame"]["offset"]), row.facts["frame"]["scale"])
     deepsdf_files.write_normalization(root / "NormalizationParameters" / below, frame)
-    triples.append(triple)
+    triples[triple] = None
   if triples:
-    deepsdf_files.write_split(root / f"{dataset}.json", triples)
+    deepsdf_files.write_split(root / f"{dataset}.json", list(triples))
+
+
+def _path_part(name: str) -> str:
+  """A name as one part of a path.
+
+  >>> _path_part("chair (1)"), _path_part("../up"), _path_part("..")
+  ('chair_1_', '_up', '_')
+  """
+  return re.sub(r"[^\w.-]+", "_", name).strip(".") or "_"
 
 
 def _print(rows, most: int = 40) -> None:

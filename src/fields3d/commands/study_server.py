@@ -79,9 +79,12 @@ class Handler(http.server.BaseHTTPRequestHandler):
   server_version, sys_version = "fields3d", ""
 
   def do_GET(self) -> None:
-    address = urllib.parse.urlsplit(self.path)
     if not self._is_local():
       return self._answer(403, "this server answers to 127.0.0.1 only")
+    try:
+      address = urllib.parse.urlsplit(self.path)
+    except ValueError:
+      return self._answer(400, "no such address")
     if address.path == "/":
       return self._page(urllib.parse.parse_qs(address.query).get("rater", ["1"])[0])
     if address.path.startswith("/asset/"):
@@ -114,7 +117,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
     return host in LOOPBACK and len(self.headers.get_all("Host", [])) == 1
 
   def _page(self, rater: str) -> None:
-    if not (rater.isascii() and rater.isdecimal() and 1 <= int(rater[:6]) <= MOST_RATERS):
+    if not (rater.isascii() and rater.isdecimal() and len(rater) <= 6 and 1 <= int(rater) <= MOST_RATERS):
       return self._answer(400, f"a rater is a number from 1 to {MOST_RATERS}")
     return self._answer(200, page(self.server.study, self.server.folder, int(rater)), "text/html; charset=utf-8")
 

@@ -60,6 +60,7 @@ NonNegative = Annotated[float, Range(ge=0)]
 Fraction = Annotated[float, Range(ge=0, le=1)]
 Count = Annotated[int, Range(ge=1)]
 Index = Annotated[int, Range(ge=0)]
+Seed = Annotated[int, Range(ge=0, le=2**32 - 1)]  # jax.random.key takes a larger one for a smaller
 
 
 def build(table: Table, section: Any, path: str = "config", **given) -> Any:
@@ -208,9 +209,13 @@ def _convert_plain(value: Any, hint: Any, path: str) -> Any:
       return value
     raise UsageFault(_flag(path), f"unknown value {value!r}", nearest(str(value), map(str, members)))
   if hint is float and isinstance(value, (int, float)) and not isinstance(value, bool):
+    try:
+      value = float(value)
+    except OverflowError:  # a whole number of hundreds of digits
+      value = math.inf
     if not math.isfinite(value):
       raise UsageFault(_flag(path), f"{value!r} is not finite", "give a finite number")
-    return float(value)
+    return value
   if hint is int and isinstance(value, int) and not isinstance(value, bool):
     return value
   if origin is tuple and isinstance(value, (list, tuple)):

@@ -144,6 +144,8 @@ def _opened(path: str | os.PathLike) -> Iterator[Image.Image]:
     with Image.open(path, formats=_FORMATS) as image:
       if image.width * image.height > MAX_PIXELS:
         raise too_large
+      if image.format == "PNG" and not image.tile:
+        raise BadData(path, "holds no pixels", "replace the image")
       yield image
   except UnidentifiedImageError as e:
     raise BadData(path, f"no PNG, JPEG, WebP or BMP image: it begins with {head[:8]!r}", "save it as one of them") from e
@@ -157,8 +159,11 @@ def _facts(image: Image.Image) -> ImageFacts:
   """Decodes nothing: a PNG's EXIF is asked for only where it stands before the pixels, since Pillow would read them."""
   deep = image.mode.startswith("I") or (image.format == "PNG" and ";16B" in str(image.tile[0].args))
   turned = (image.format != "PNG" or "exif" in image.info) and image.getexif().get(_ORIENTATION, 1) in _TURNED
-  alpha = image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info
-  return ImageFacts(image.size[::-1] if turned else image.size, alpha, 16 if deep else 8)
+  return ImageFacts(image.size[::-1] if turned else image.size, _has_alpha(image), 16 if deep else 8)
+
+
+def _has_alpha(image: Image.Image) -> bool:
+  return image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info
 
 
 def _to_srgb(image: Image.Image, path: str | os.PathLike) -> Image.Image:
@@ -166,16 +171,34 @@ def _to_srgb(image: Image.Image, path: str | os.PathLike) -> Image.Image:
   if image.mode not in ("1", "L", "LA", "P", "PA", "RGB", "RGBA"):
     raise BadData(path, f"colours of mode {image.mode}", "save it as sRGB PNG or JPEG")
   _require_srgb_curve(image, path)
-  profile = image.info.get("icc_profile")
-  if not profile:
+  profile = _profile(image, path)
+  if profile is None:
     return image
+  wide, kind = image.convert("RGBA"), "L" if profile.profile.xcolor_space.strip() == "GRAY" else "RGB"
   try:
-    source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
-    if "sRGB" in ImageCms.getProfileDescription(source) or image.mode not in ("RGB", "RGBA"):
-      return image
-    return ImageCms.profileToProfile(image, source, ImageCms.createProfile("sRGB"), outputMode=image.mode)
+    out = ImageCms.profileToProfile(wide.convert(kind), profile, ImageCms.createProfile("sRGB"), outputMode="RGB")
   except ImageCms.PyCMSError as e:
     raise BadData(path, f"its colour profile cannot be used: {e}", "save it as sRGB without a profile") from e
+  if _has_alpha(image):
+    out.putalpha(wide.getchannel("A"))
+  return out
+
+
+def _profile(image: Image.Image, path: str | os.PathLike) -> ImageCms.ImageCmsProfile | None:
+  """The image's colour profile; None without one, or where it is sRGB's own, whatever it is named."""
+  content = image.info.get("icc_profile")
+  if not content:
+    return None
+  try:
+    profile = ImageCms.ImageCmsProfile(io.BytesIO(content))
+    if profile.profile.xcolor_space.strip() != "RGB":
+      return profile
+    steps = np.linspace(0, 255, 9).astype(np.uint8)
+    colors = np.stack(np.meshgrid(steps, steps, steps), axis=-1).reshape(27, 27, 3)
+    seen = ImageCms.profileToProfile(Image.fromarray(colors), profile, ImageCms.createProfile("sRGB"))
+  except ImageCms.PyCMSError as e:
+    raise BadData(path, f"its colour profile cannot be used: {e}", "save it as sRGB without a profile") from e
+  return None if np.abs(np.asarray(seen).astype(int) - colors).max() <= 2 else profile
 
 
 def _require_srgb_curve(image: Image.Image, path: str | os.PathLike) -> None:
@@ -192,8 +215,7 @@ def _load_16_bits(image: Image.Image, path: str | os.PathLike) -> np.ndarray:
   tile = image.tile[0]
   if tile.args not in ("RGB;16B", "RGBA;16B") or "transparency" in image.info:
     raise BadData(path, f"16-bit pixels of kind {tile.args}", "save it as 16-bit RGB or RGBA, or with 8 bits")
-  profile = image.info.get("icc_profile")
-  if profile and "sRGB" not in ImageCms.getProfileDescription(ImageCms.ImageCmsProfile(io.BytesIO(profile))):
+  if _profile(image, path) is not None:
     raise BadData(path, "16-bit colours with a profile that is not sRGB", "convert it to sRGB")
   high = np.asarray(image).astype(np.uint16)
   with Image.open(path, formats=("PNG",)) as again:

@@ -78,8 +78,7 @@ def _opened(path: pathlib.Path, kind: np.dtype, num: int) -> np.memmap:
                       "give fewer shapes, views or pixels, or a cache_dir on another disk")
   with open(path, "ab") as f:
     if more > 0:
-      f.truncate(num * kind.itemsize)
-      os.posix_fallocate(f.fileno(), have, more)  # a mapped write to a full disk would be a signal, not an error
+      os.posix_fallocate(f.fileno(), have, more)  # lengthens it; a mapped write into a hole would on a full disk be a signal
   return np.memmap(path, kind, "r+", shape=(num,))
 
 

@@ -130,10 +130,10 @@ def _sample_facts(samples: SdfSamples | None) -> dict[str, Any]:
           "normals": samples.normals is not None, "colors": samples.colors is not None}
 
 
-def prepare_one(source: Source, key: str, recipe: Recipe, root: pathlib.Path) -> Row:
+def prepare_one(source: Source, key: str, recipe: Recipe, root: pathlib.Path) -> Row | Lost:
   """Prepares one shape into the cache, unless it is there; a shape that is not acceptable gives a rejected row.
 
-  So does one that meets a bug of ours or needs more memory than there is: the others go on.
+  One that meets a bug of ours or needs more memory than there is gives a `Lost`: the others go on, and it may do another time.
   """
   try:
     if not cache.has_entry(root, key):
@@ -144,10 +144,10 @@ def prepare_one(source: Source, key: str, recipe: Recipe, root: pathlib.Path) ->
   except Fault:
     raise
   except MemoryError:
-    return _rejected(source, "needs more memory than there is; prepare it elsewhere, or simplify it")
+    return Lost("needs more memory than there is; prepare it elsewhere, or simplify it")
   except Exception as error:
     at = traceback.extract_tb(error.__traceback__)[-1]
-    return _rejected(source, f"a bug of ours: {type(error).__name__} ({error}) at {pathlib.Path(at.filename).name}:{at.lineno}")
+    return Lost(f"a bug of ours: {type(error).__name__} ({error}) at {pathlib.Path(at.filename).name}:{at.lineno}")
   facts = cache.read_facts(root, key)
   warnings = tuple(facts.pop("warnings"))
   status = "warned" if warnings else "accepted"
@@ -224,19 +224,13 @@ def stream(sources: Sequence[Source], recipe: Recipe, root: str | os.PathLike, w
 
     def finished() -> Iterator[Done]:
       for index, row in pool.wait():
-        call = running.pop(index)
-        if isinstance(row, Lost):
-          logging.getLogger(__name__).warning("%s: %s", call.arguments[0].name, row.reason)
-          cache.sweep(root)
-          yield Done(index, "", _rejected(call.arguments[0], row.reason))
-        else:
-          yield Done(index, call.digest, row)
+        yield _done(running.pop(index), row)
 
     for item in _look_up(sources, recipe, root, known or {}):
       if isinstance(item, Done):
         yield item
       elif workers == 1 and engine == "processes" and timeout is None:
-        yield Done(item.index, item.digest, prepare_one(*item.arguments))
+        yield _done(item, prepare_one(*item.arguments))
       elif first is None and timeout is None:
         first = item  # one alone is not worth a process
       else:
@@ -248,9 +242,19 @@ def stream(sources: Sequence[Source], recipe: Recipe, root: str | os.PathLike, w
           yield from finished()
         submit(item)
     if first is not None and pool is None:
-      yield Done(first.index, first.digest, prepare_one(*first.arguments))
+      yield _done(first, prepare_one(*first.arguments))
     while running:
       yield from finished()
+
+
+def _done(call: _Call, found: Row | Lost) -> Done:
+  """What a call gave; what was lost is to be tried again."""
+  source, _, _, root = call.arguments
+  if not isinstance(found, Lost):
+    return Done(call.index, call.digest, found)
+  logging.getLogger(__name__).warning("%s: %s", source.name, found.reason)
+  cache.sweep(root)
+  return Done(call.index, "", _rejected(source, found.reason))
 
 
 def _look_up(sources: Sequence[Source], recipe: Recipe, root: pathlib.Path,
@@ -268,7 +272,7 @@ def _look_up(sources: Sequence[Source], recipe: Recipe, root: pathlib.Path,
     if before and before.digest == digest and (there or not before.row.key):
       yield before
     elif there:
-      yield Done(index, digest, prepare_one(source, key, recipe, root))
+      yield _done(_Call(index, digest, (source, key, recipe, root)), prepare_one(source, key, recipe, root))
     else:
       if not checked:
         _require_disk(root, sources[index:], recipe)

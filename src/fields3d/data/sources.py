@@ -136,17 +136,20 @@ def normalization_of(path: pathlib.Path) -> pathlib.Path | None:
 def companions(path: pathlib.Path) -> list[pathlib.Path]:
   """The files that a mesh file names beside itself: an OBJ's materials and their textures, a glTF's buffers."""
   kinds = {".obj": rb"^\s*mtllib\s+(.+?)\s*$", ".mtl": rb"^\s*map_\w+\s+(?:.*\s)?(\S+)\s*$",
-           ".gltf": rb'"uri"\s*:\s*"([^"]+)"'}
-  pattern = kinds.get(path.suffix.lower())
+           **dict.fromkeys((".gltf", ".glb"), rb'"uri"\s*:\s*"([^"]+)"')}
+  kind = path.suffix.lower()
+  pattern = kinds.get(kind)
   if pattern is None:
     return []
   try:
-    names = re.findall(pattern, path.read_bytes(), re.MULTILINE)
+    data = path.read_bytes()
   except OSError as error:
     raise from_os_error(error, path) from None
-  found = []
+  if kind == ".glb":
+    data = data[20:20 + int.from_bytes(data[12:16], "little")]  # its JSON
+  names, found = re.findall(pattern, data, re.MULTILINE), []
   for name in dict.fromkeys(names):
-    name = urllib.parse.unquote_to_bytes(name) if path.suffix.lower() == ".gltf" else name
+    name = urllib.parse.unquote_to_bytes(name) if kind in (".gltf", ".glb") else name
     if name.startswith(b"data:") or b"\0" in name or len(name) > 255:
       continue
     other = path.parent / os.fsdecode(name.replace(b"\\", b"/"))

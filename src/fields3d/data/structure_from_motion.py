@@ -59,6 +59,9 @@ def reconstruct(source: pathlib.Path, out: pathlib.Path, *,
     raise CannotWrite(out, "holds a reconstruction already", "give another folder")
   if (out / "images").resolve() == source.resolve():
     raise CannotWrite(out, "its images/ are the source itself", "give another folder")
+  there = list_photographs(out / "images")
+  if left := next((path for path in there if path.relative_to(out / "images").as_posix() not in names), None):
+    raise CannotWrite(left, "is none of the source's photographs, and would count as one", "remove it, or give another folder")
   make_directory(out)
   progress("copying photographs")
   sizes = set()

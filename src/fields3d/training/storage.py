@@ -328,7 +328,7 @@ def at_hand(words: list[str], warn: Callable[[str], None] = LOG.warning) -> Iter
       _make_way(mirror.local, folder)
       if folder:
         stack.enter_context(lock.locked(mirror.local))
-        _fetch_folder(mirror, words)
+        _fetch_folder(mirror, [] if mirror.url in _beside(words) else words)
       elif there:
         mirror.fetch_file()
       stack.enter_context(_afterwards(mirror.send_files, warn))
@@ -342,6 +342,16 @@ def _url(word: str) -> str:
   ('gs://bucket/lr=0.1/run', 'gs://bucket/lr=0.1', '')
   """
   return next((text for text in (word, word.partition("=")[2]) if is_remote(text)), "")
+
+
+def _beside(words: list[str]) -> set[str]:
+  """The paths of runs that a command takes beside its own: --step and --curve do not speak of them.
+
+  >>> _beside(["evaluate", "gs://b/run", "--surfaces", "gs://b/points"])
+  {'gs://b/points'}
+  """
+  found = {after for word, after in zip(words, words[1:]) if word == "--surfaces"}
+  return found | {word.partition("=")[2] for word in words if word.startswith("--surfaces=")}
 
 
 def _make_way(local: pathlib.Path, folder: bool) -> None:
@@ -363,10 +373,10 @@ def _fetch_folder(mirror: Mirror, words: list[str]) -> None:
   for step in manifest.candidates(mirror.local / CHECKPOINTS):
     if step not in there:
       shutil.rmtree(mirror.local / CHECKPOINTS / str(step))
-  wanted = [after for word, after in zip(words, [*words[1:], ""], strict=True) if word == "--step"]
+  wanted = [after for word, after in zip(words, words[1:]) if word == "--step"]
   wanted += [word.partition("=")[2] for word in words if word.startswith("--step=")]
   asked = [int(text) for text in wanted if text.isdecimal() and int(text) in there]
-  if "--curve" in words or words[0] in ("run", "checkpoint"):
+  if any(word.partition("=")[0] == "--curve" for word in words) or words[:1] in (["run"], ["checkpoint"]):
     asked = there
   for step in asked:
     for problem in mirror.fetch_step(step):
