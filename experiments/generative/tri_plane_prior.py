@@ -41,7 +41,7 @@ def get_config(arg=None):
   width, depth, patch = (16, 2, 2) if local else (768, 24, 2) if paper else (192, 6, 4)
   config.task = dict(
       name="latent_prior", by_class=True, base=base.task, calibrate=10 if local else 100, scan_points=64 if completion else 0,
-      prior=dict(name="diffusion", sampler=dict(name="heun", steps=4 if local else 18), token_dropout=0.3,
+      prior=dict(name="diffusion", sampler=dict(name="heun", steps=4 if local else 18),
                  diffusion=dict(noise=dict(name="edm"), target="edm", sigma_data=1.0),
                  network=dict(name="plane_transformer", width=width, depth=depth, heads=2 if local else 12 if paper else 6, patch=patch,
                               remat=paper, compute="bfloat16" if paper else "float32")))

@@ -101,6 +101,13 @@ def test_the_flows_euler_is_of_order_1_and_its_midpoint_rule_of_order_2(method, 
   assert error < 0.2
 
 
+@pytest.mark.parametrize("name", NOISE_NAMES)
+@pytest.mark.parametrize("sampler", [dict(name=name) for name in NAMES] + [dict(name="ode", method="midpoint")], ids=str)
+def test_of_one_datum_every_sampler_draws_it_without_noise_whatever_the_schedule(sampler, name):
+  x = build(SAMPLERS, {**sampler, "steps": 8})(lambda x, t: 0 * x + MU, build(NOISES, dict(name=name)), KEY, (64, 1))
+  np.testing.assert_allclose(x, MU, rtol=1e-5)
+
+
 def chain(section, noise):
   """Mean and variance of an ancestral chain on the Gaussian, step by step from DDPM's and DDIM's equations."""
   times = noise.times(section["steps"])

@@ -7,7 +7,7 @@ from fields3d.core.errors import UsageFault
 from fields3d.networks.pvcnn import pvcnn
 
 SMALL = dict(width=8, down=(8, 8), up=(8, 8), down_blocks=(1, 0), up_blocks=(1, 0), resolutions=(4, 2), centres=(6, 2),
-             radii=(1.0, 2.0))
+             radii=(1.0, 2.0), attend=(0,))
 
 
 def test_the_defaults_have_the_channels_of_pvds_code():
@@ -25,7 +25,7 @@ def test_the_defaults_have_the_channels_of_pvds_code():
 
 
 @pytest.mark.parametrize("wrong, match", [(dict(radii=(1.0,)), "differ in length"), (dict(centres=(6, 6)), "decrease"),
-                                          (dict(heads=3), "do not divide")])
+                                          (dict(heads=3), "do not divide"), (dict(attend=(7,)), "attend: names stage 7")])
 def test_lists_that_do_not_fit_are_faults(wrong, match):
   with pytest.raises(UsageFault, match=match):
     pvcnn(**SMALL | wrong)

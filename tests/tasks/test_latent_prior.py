@@ -1,5 +1,7 @@
 """Priors over latents: what they learn, what stays frozen, and what they are asked for."""
 
+import collections
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -8,8 +10,11 @@ import pytest
 from fields3d.core.config import build
 from fields3d.core.errors import UsageFault
 from fields3d.core.task import bind
+from fields3d.generative import DIFFUSIONS
+from fields3d.networks.denoiser import DenoiserNetwork
 from fields3d.tasks import TASKS
 from fields3d.tasks.latent_prior import one_sided
+from fields3d.tasks.priors import diffusion_prior
 from fields3d.training.optim import OPTIMISERS
 from fields3d.training.step import init_state, make_step
 
@@ -104,15 +109,34 @@ def test_a_scan_steers_the_draws_of_a_prior_that_reads_scans(codes):
   np.testing.assert_array_equal(one, draw(jnp.ones((9, 3))))
 
 
+@pytest.mark.parametrize("by_class, by_scan, expected", [
+    (True, True, {(True, False): 0.45, (False, True): 0.4, (False, False): 0.15}), (True, False, {(True, False): 0.9, (False, False): 0.1}),
+    (False, True, {(False, True): 0.8, (False, False): 0.2})])
+def test_rows_are_trained_under_the_conditions_that_draws_are_asked_for(by_class, by_scan, expected):
+  seen = []
+  def apply(params, x, c, label, tokens, key=None, previous=None):
+    with_label = np.zeros(len(x), bool) if label is None else np.asarray(label) == 1
+    with_scan = np.zeros(len(x), bool) if tokens is None else np.asarray(jnp.any(tokens != 0, axis=(1, 2)))
+    seen.extend(zip(with_label.tolist(), with_scan.tolist()))
+    return 0 * x
+  diffusion = build(DIFFUSIONS, DIFFUSION["diffusion"], "diffusion")
+  prior = diffusion_prior(diffusion, DenoiserNetwork(lambda *_: {}, apply), None, label_dropout=0.1, token_dropout=0.2)
+  num = 10_000
+  prior.loss({}, jnp.ones((num, 2)), jnp.ones(num, jnp.int32) if by_class else None, jnp.ones((num, 3, 4)) if by_scan else None,
+             jax.random.key(0))
+  shares = {condition: count / num for condition, count in collections.Counter(seen).items()}
+  assert set(shares) == set(expected)
+  for condition, share in expected.items():
+    assert abs(shares[condition] - share) < 4 * np.sqrt(share * (1 - share) / num)
+
+
 def test_a_scan_is_a_half_of_its_cloud_seen_from_one_side():
   cloud = jax.random.normal(jax.random.key(0), (5, 40, 3))
   scan = np.asarray(one_sided(cloud, 10, jax.random.key(1)))
-  for whole, part in zip(np.asarray(cloud), scan, strict=True):
-    assert all((whole == point).all(axis=1).any() for point in part)
-    assert len(np.unique(part, axis=0)) == 10
-    # some plane separates the part from at least half of the rest: the one across their means' difference
-    away = part.mean(axis=0) - whole.mean(axis=0)
-    assert np.mean(whole @ away > (part @ away).max()) < 0.5 and np.linalg.norm(away) > 0.3
+  direction = np.asarray(jax.random.normal(jax.random.key(1), (5, 3)))
+  for whole, part, way in zip(np.asarray(cloud), scan, direction, strict=True):
+    rank = {point.tobytes(): i for i, point in enumerate(whole[np.argsort(whole @ way)])}
+    assert [rank[point.tobytes()] for point in part] == list(range(0, 20, 2))  # ten of the half of forty
 
 
 @pytest.mark.parametrize("settings, says", [

@@ -63,6 +63,19 @@ def test_a_group_that_says_no_update_keeps_its_parameters_and_moments():
   assert metrics["model/update"] == 1 and np.all(state.params["model"]["w"] != fresh.params["model"]["w"])
 
 
+def test_a_batch_in_parts_decides_as_a_whole_whether_a_group_is_updated():
+  task, batch = toys.regression(), toys.line_data().batch(0)
+  for threshold in (float(np.mean(batch["x"])) + d for d in (-0.01, 0.01)):
+    def loss(params, extra, batch, key, step, threshold=threshold):
+      return task.losses["model"](params, extra, batch, key, step)[0], {"update": jnp.mean(batch["x"]) - threshold}
+    waiting = Task(task.init, {"model": loss})
+    for accumulate in (1, 8):  # some of the eight are above both and some below
+      state, metrics = run(waiting, {"model": adam(0.1)}, 1, batch, accumulate)
+      fresh = init_state(waiting, {"model": adam(0.1)}, jax.random.key(0))
+      moved = bool(state.params["model"]["w"] != fresh.params["model"]["w"])
+      assert moved == (threshold < np.mean(batch["x"])) == float(metrics["model/update"])
+
+
 def test_the_rate_that_is_told_is_the_one_that_is_used_where_a_group_waits():
   task = toys.regression()
   loss = lambda params, extra, batch, key, step: (task.losses["model"](params, extra, batch, key, step)[0], {"update": step % 3 == 2})

@@ -53,6 +53,7 @@ def run(args: argparse.Namespace) -> int:
   from fields3d.commands.rundir import open_run, with_surfaces
   from fields3d.core.errors import UsageFault
   from fields3d.core.task import field_of
+  from fields3d.evaluation.samples import cloud_key
 
   opened = open_run(args.workdir, step=args.step)
   opened = with_surfaces(opened, args.surfaces) if args.surfaces else opened
@@ -69,8 +70,7 @@ def run(args: argparse.Namespace) -> int:
   facts |= {"label": args.label} if args.label else {"scan": str(args.scan)} if args.scan else {}
   paths = [out / f"{i:04d}.{args.format or ('ply' if clouds else 'glb')}" for i in range(args.num)]
   if clouds:
-    keys = jax.random.split(jax.random.key(args.seed), args.num)
-    rows = [_write_cloud(opened.predict["points"](codes[i], keys[i]), path, i) for i, path in enumerate(paths)]
+    rows = [_write_cloud(opened.predict["points"](codes[i], cloud_key(args.seed, i)), path, i) for i, path in enumerate(paths)]
   else:
     rows = [_write_shape(field_of(opened.predict, codes[i], opened.dataset.info), path, {**facts, "index": i})
             for i, path in enumerate(paths)]

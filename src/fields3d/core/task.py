@@ -50,9 +50,9 @@ class Task:
 
   init: (key) -> (params: {group: pytree}, extra: pytree without gradients).
   losses: {group: (params, extra, batch, key, step) -> (loss, {name: scalar})}. Each loss differentiates its own
-    group only, in this order, each seeing the groups updated before it; a group without a loss is frozen. Of a scalar
-    called "update" (0 or 1), 0 leaves the group and its optimiser as they are for this step: critics that rest, generators
-    that wait for their critic.
+    group only, in this order, each seeing the groups updated before it; a group without a loss is frozen. For a scalar
+    called "update" that is not above 0, as the mean over the step's microbatches, the group and its optimiser stay as they are
+    for this step: critics that rest, generators that wait for their critic.
   predict: {name: (params, extra, ...) -> output}; names above.
   refresh: (params, extra, batch, key, step) -> extra, after the updates, without gradients.
   """

@@ -147,10 +147,15 @@ def cloud_of(inputs: EvaluationInput, code: jax.Array, pred: str, points: int, r
     mesh, problem = _extract(field_of(inputs.predict, code, inputs.dataset.info, pred, f"evals, pred={pred}"), resolution)
     return (None, problem) if mesh is None else (sample_surface(mesh, points, rng).points.astype(np.float32), "")
   cloud = lookup(inputs.predict, "points", "evals: the task has no clouds of points")
-  found = np.asarray(cloud(code, jax.random.fold_in(jax.random.key(seed), index)), np.float32)
+  found = np.asarray(cloud(code, cloud_key(seed, index)), np.float32)
   if len(found) < points:
     raise UsageFault("evals.points", f"{points} points are asked for, the task's clouds have {len(found)}", "ask for fewer")
   return (found[rng.choice(len(found), points, replace=False)], "") if np.isfinite(found).all() else (None, "is not finite")
+
+
+def cloud_key(seed: int, index: int) -> jax.Array:
+  """The key of a draw's points, apart from those of the codes, which come of the seed's own key."""
+  return jax.random.fold_in(jax.random.fold_in(jax.random.key(seed), 2**31 - 1), index)
 
 
 def reference_meshes(dataset: Dataset, split: str, num: int | None = None, seed: int = 0) -> LazyMeshes:

@@ -120,7 +120,8 @@ def heun(steps: Count = 18, sigma_min: Positive = 0.002, sigma_max: Positive = 8
 def ode(steps: Count = 50, method: Literal["euler", "midpoint"] = "euler") -> Sampler:
   """The probability flow in t itself, dx/dt = alpha' x_0 + sigma' eps: for rectified flow eps - x_0.
 
-  Euler's method (order 1) or the midpoint rule (order 2, two evaluations a step).
+  Euler's method (order 1) or the midpoint rule (order 2, two evaluations a step); the last step, to no noise, is the estimate of x_0:
+  where sigma falls as a power of t, either would leave or add noise.
 
   Source: rectified flow (Liu et al. 2022), equation 1 and algorithm 1, with time the other way round.
 
@@ -141,8 +142,10 @@ def ode(steps: Count = 50, method: Literal["euler", "midpoint"] = "euler") -> Sa
       return x + dt * velocity(x + dt / 2 * velocity(x, t), t + dt / 2), None
 
     times = noise.times(steps)
-    rows = _rows(t=times[:-1], dt=np.diff(times))
-    return jax.lax.scan(step, start(noise, times[0], key, shape), rows)[0]
+    within = times[:-1] if times[-1] == 0 else times
+    rows = _rows(t=within[:-1], dt=np.diff(within))
+    x = jax.lax.scan(step, start(noise, times[0], key, shape), rows)[0]
+    return denoise(x, _time(jnp.float32(within[-1]), shape)) if times[-1] == 0 else x
   return sample
 
 

@@ -44,8 +44,8 @@ def pvcnn(width: Count = 64, down: tuple[Count, ...] = (32, 64, 128, 256), up: t
     dropout: rate inside each point-voxel convolution and before the last layer, in training only.
 
   Raises:
-    UsageFault: lists of unequal length, centres that are not ever fewer, heads that do not divide what attends; at
-      init, a datum that is not a cloud of more points than the first stage ends with.
+    UsageFault: lists of unequal length, centres that are not ever fewer, attention where there is no convolution, heads that do
+      not divide what attends; at init, a datum that is not a cloud of more points than the first stage ends with.
 
   Source: PVD (Zhou et al. 2021), section 3 and the authors' code. The defaults are what that code builds: it lists 3
     convolutions for the second and third stage down and makes 1. There level embeddings are concatenated to features,
@@ -60,6 +60,9 @@ def pvcnn(width: Count = 64, down: tuple[Count, ...] = (32, 64, 128, 256), up: t
   if not down or len({len(entries) for entries in lists}) > 1:
     raise UsageFault(WHERE, "down, up, down_blocks, up_blocks, resolutions, centres and radii differ in length",
                      "give each one entry per stage")
+  if bare := [i for i in attend if i >= len(down) or not down_blocks[i]]:
+    raise UsageFault(f"{WHERE}.attend", f"names stage {bare[0]}, which has no convolution on the way down",
+                     f"give some of {', '.join(str(i) for i, blocks in enumerate(down_blocks) if blocks) or 'none'}")
   if any(a <= b for a, b in itertools.pairwise(centres)):
     raise UsageFault(f"{WHERE}.centres", f"{centres} do not decrease", "give ever fewer points")
   stages = tuple(_Stage(i in attend, *entries) for i, entries in enumerate(zip(*lists)))

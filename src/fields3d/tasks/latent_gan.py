@@ -100,7 +100,7 @@ class _LatentGan:
       total += self.consistency_weight * scalars["consistency"]
     if self.gate < 1:
       right = 0.5 * (scalars["right_on_real"] + scalars["right_on_fake"])
-      scalars["update"] = (right < self.gate).astype(jnp.float32)
+      scalars["update"] = self.gate - right  # above 0 where it is right too rarely, of a whole batch too if that comes in parts
     return total, scalars
 
   def generator_loss(self, params, extra, batch, key, step):

@@ -61,7 +61,10 @@ def make_step(task: Task, optimisers: Mapping[str, Optimiser], accumulate: int =
       rates = {name: rate(opt[group][-1].count) for name, rate in optimisers[group].learning_rates.items()}
       updates, moments = optimisers[group].transform.update(grads, opt[group], params[group])
       new = optax.apply_updates(params[group], updates), moments
-      params[group], opt[group] = _where(scalars.get("update", True), new, (params[group], opt[group]))
+      if "update" in scalars:
+        chosen = scalars["update"] > 0
+        new, scalars = _where(chosen, new, (params[group], opt[group])), {**scalars, "update": chosen.astype(jnp.float32)}
+      params[group], opt[group] = new
       total = total + value
       scalars = {**scalars, "loss": value, "grad_norm": optax.tree.norm(grads), **rates}
       metrics.update({f"{group}/{name}": scalar for name, scalar in scalars.items()})
@@ -99,9 +102,9 @@ def _gradient(loss: Callable, group: str, params: PyTree, state: State, batch: P
   return grads, value, scalars
 
 
-def _where(chosen: jax.Array | bool, a: PyTree, b: PyTree) -> PyTree:
-  """Of two trees alike, a where `chosen` is above 0, else b."""
-  return a if chosen is True else jax.tree.map(lambda a, b: jnp.where(chosen > 0, a, b), a, b)
+def _where(chosen: jax.Array, a: PyTree, b: PyTree) -> PyTree:
+  """Of two trees alike, a where `chosen` holds, else b."""
+  return jax.tree.map(lambda a, b: jnp.where(chosen, a, b), a, b)
 
 
 def _average(decay: float, step: jax.Array, old: PyTree, new: PyTree) -> PyTree:
