@@ -86,7 +86,13 @@ def test_a_second_curve_does_not_evaluate_again(run, capsys, monkeypatch):
   assert "Quality against training time" in (run / "report.html").read_text()
   monkeypatch.setattr(rundir, "open_run", opened)
   assert main.main(["evaluate", str(run), "--curve", "1", "--seed", "4"]) == 0  # another seed: measured again
-  assert read(run / "eval" / "300.json")["evaluations"]["main"]["settings"]["seed"] == 4
+  record = read(run / "eval" / "300.json")
+  assert record["evaluations"]["main"]["settings"]["seed"] == 4
+  made = record["evaluations"]["main"]["provenance"]
+  made["command"] += " --config.task.renderer.refine=4"  # figures of another renderer: measured again
+  (run / "eval" / "300.json").write_text(json.dumps(record))
+  assert main.main(["evaluate", str(run), "--curve", "1", "--seed", "4"]) == 0
+  assert "refine" not in read(run / "eval" / "300.json")["evaluations"]["main"]["provenance"]["command"]
 
 
 def test_a_curve_without_views_or_times_is_one_line(run):

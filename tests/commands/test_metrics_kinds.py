@@ -66,6 +66,7 @@ def test_a_protocol_names_its_figures(balls, capsys):
   assert found["chamfer [deepsdf]"]["value"] == pytest.approx(1000 * 2 * 0.05**2 / 3, rel=0.05)
   assert found["chamfer [deepsdf]"]["n"] == 30_000 and shown["protocol"] == "deepsdf"
   told(capsys, 2, "did you mean 'deepsdf'", "mesh", *balls, "--protocol", "deepsd")
+  told(capsys, 2, "--iou-points: is settled by --protocol deepsdf", "mesh", *balls, "--protocol", "deepsdf", "--iou-points", "50")
 
 
 def test_protocols_are_listed_with_their_sources(capsys):

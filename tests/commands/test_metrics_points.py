@@ -77,6 +77,26 @@ def test_sets_by_folder_or_by_array_are_the_same(tmp_path, capsys):
   assert "half" not in record["metrics"][0]["protocol"].split("control")[0].split(";")[0]
 
 
+def test_sets_far_from_the_origin_are_measured_as_near_it(tmp_path, capsys):
+  found = []
+  for place in ([0.0, 0.0, 0.0], [4.5e5, 5.4e6, 100.0]):
+    for name, seed in (("a", 0), ("b", 1)):
+      np.save(tmp_path / f"{name}.npy", boxes(8, seed).astype(np.float64) + place)
+      np.save(tmp_path / f"{name}1.npy", boxes(1, seed)[0].astype(np.float64) + place)
+    found.append(figures(capsys, tmp_path / "a.npy", tmp_path / "b.npy")[1] | {
+        "pair": figures(capsys, tmp_path / "a1.npy", tmp_path / "b1.npy", "--points", 48)[1]["chamfer_sum_squared"]})
+  near, far = found
+  for name in ("pair", "mmd_cd_x1000", "1nna_cd_percent", "cov_cd_percent"):
+    assert far[name]["value"] == pytest.approx(near[name]["value"], rel=1e-5), name  # 5.4e6 in float64 is exact to 1e-9
+
+
+def test_what_is_of_sets_is_refused_for_two_clouds(tmp_path, capsys):
+  np.save(tmp_path / "a.npy", boxes(1, 0)[0])
+  for words in (["--emd", "annealed"], ["--neighbours", "3"]):
+    assert main.main(["metrics", "points", str(tmp_path / "a.npy"), str(tmp_path / "a.npy"), *words]) == 2
+    assert f"{words[0]}: is of sets of clouds" in capsys.readouterr().err
+
+
 def test_real_against_real_is_not_told_and_copies_of_training_clouds_are(tmp_path, capsys):
   training = boxes(30, 5)
   np.save(tmp_path / "train.npy", training)

@@ -50,6 +50,14 @@ def test_a_run_against_itself_and_against_its_shift():
       values + 0.5, "higher")})).lines[1].cells[-1] == "better"
 
 
+def test_pictures_are_neutral_but_where_they_say_which_views_are_judged():
+  a, b = (evaluation(noise(20), pictures=given) for given in ((1,), (1, 2, 3)))
+  assert compare_evaluations("test", {"a": a, "b": b}).metrics[0].figures[1].test.difference == 0
+  a, b = (dataclasses.replace(e, name="novel_views") for e in (a, b))
+  with pytest.raises(UsageFault, match="settings pictures differ"):
+    compare_evaluations("test", {"a": a, "b": b})
+
+
 def test_only_shared_shapes_with_a_value_in_every_run_count():
   a = evaluation([1.0, 2.0, 3.0, 5.0], names=["p", "q", "r", "s"])
   b = evaluation([None, 4.0, 2.0, 6.0, 9.0], names=["p", "q", "r", "s", "t"])

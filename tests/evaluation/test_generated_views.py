@@ -67,10 +67,10 @@ def test_one_view_in_wrong_colours_is_one_of_the_set_again_and_again():
   assert any((x == one[0]).all() for x in turned_set)
 
 
-def dataset(radius):
+def dataset(radius, num=12):
   def views(split):
     out = []
-    for i in range(12):
+    for i in range(num):
       pose, number = camera_pose(100 * (split == "test") + i), i // 2
       def pixels(pose=pose, number=number):
         seen = picture(pose, False, radius(number))
@@ -100,3 +100,5 @@ def test_draws_like_the_held_out_pictures_beat_every_baseline(tmp_path, monkeypa
   assert all((out / file).is_file() for row in found.rows for file in row.files.values())
   again = generated_views(num=12, pairs=2, pictures=0)(EvaluationInput(predict, dataset(radius), out, 3))
   assert {m.name: m.value for m in again.metrics} == value  # from the kept features
+  of_train = generated_views(split="train", num=12, pairs=2, pictures=0)(EvaluationInput(predict, dataset(radius, 24), out, 3))
+  assert next(m.floor for m in of_train.metrics if m.name == "FD") > 1e-6  # the control is of other pictures than the references

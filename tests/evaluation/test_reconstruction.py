@@ -98,6 +98,8 @@ def test_unseen_shapes_are_not_given_training_shapes_codes(dataset, tmp_path):
 
 
 def test_half_of_the_samples_is_enough_for_a_ball(dataset, tmp_path):
+  with pytest.raises(UsageFault, match="a fitted code has seen the whole shape"):
+    run(dataset, tmp_path, observe="front")
   found = run(dataset, tmp_path, split="val", codes="reconstruct", observe="front", max_shapes=1)
   assert len(found.rows) == 1
   assert figures(found)["volumetric_iou"].value > 0.97  # One shape: its own metrics, intervals over points.

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from fields3d.core.errors import UsageFault
 from fields3d.metrics.manifold import Manifold, manifold, median_distance, radii, vendi_like
-from fields3d.metrics.sets import SetDistances, with_failures
+from fields3d.metrics.sets import SetDistances, jackknife_interval, with_failures
 
 
 def euclidean(a, b):
@@ -93,6 +93,18 @@ def test_diversity_counts_clusters():
   s = math.exp(-0.7)
   p = np.array([1 + s, 1 - s]) / 2
   assert vendi_like(np.array([[0, 1.4], [1.4, 0]]), 2.0) == pytest.approx(math.exp(-np.sum(p * np.log(p))), rel=1e-12)
+
+
+def test_the_interval_of_diversity_holds_the_expected_number_of_its_size():
+  rng, found = np.random.default_rng(4), []
+  for seed in range(60):
+    (x, y) = (np.linalg.norm(points[:, None] - points[None], axis=-1) for points in rng.normal(size=(2, 40, 3)))
+    figure = lambda i, j, x=x, y=y: vendi_like(x[np.ix_(i, i)], median_distance(y[np.ix_(j, j)]))
+    value = figure(np.arange(40), np.arange(40))
+    found.append((value, *jackknife_interval(value, figure, 40, 40, seed)))
+  values, low, high = np.transpose(found)
+  assert np.sum((low <= values.mean()) & (values.mean() <= high)) >= 52  # of 60 at 95 %: probability 0.98
+  assert np.mean(high - low) < 1.4 * 2 * 1.96 * values.std()
 
 
 def test_diversity_of_indefinite_kernels_is_a_number():

@@ -54,6 +54,14 @@ def test_intervals_cover_the_expected_z_when_the_sets_differ():
   assert sum(one.interval[0] <= expected <= one.interval[1] for one in found) >= 52  # of 60 at 95%: probability 0.98
 
 
+@pytest.mark.parametrize("n, m", [(60, 60), (30, 300)])
+def test_intervals_under_the_null_are_as_wide_as_z_varies(n, m):
+  rng = np.random.default_rng(3)
+  found = [copy_test(rng.normal(size=n), rng.normal(size=m), seed, 200) for seed in range(60)]
+  assert abs(np.mean([one.interval[1] - one.interval[0] for one in found]) / (2 * 1.96) - 1) < 0.1
+  assert sum(one.interval[0] <= 0 <= one.interval[1] for one in found) >= 52
+
+
 def test_nearest_are_found_and_impossible_sets_are_faults():
   index, far = nearest_training(np.array([[3.0, 1.0, 1.0], [0.5, 2.0, 9.0]]))
   assert index.tolist() == [1, 0] and far.tolist() == [1.0, 0.5]

@@ -41,16 +41,18 @@ def run(args: argparse.Namespace) -> int:
   records = read_records(args.runs, args.step)
   compared = [compare_evaluations(section, found, args.seed)
               for section, found in shared_sections(records, args.evaluator).items()]
-  made = {label: {"step": record.step, "command": record.command, "checkpoint": record.checkpoint}
-          for label, record in records.items()}
   if args.json:
+    made = {label: {"step": record.step, "checkpoint": record.checkpoint,
+                    "commands": {c.section: record.provenance[c.section]["command"] for c in compared}}
+            for label, record in records.items()}
     print(json.dumps({"runs": made, "seed": args.seed, "sections": [c.to_json() for c in compared]}, indent=2,
                      allow_nan=False))
     return OK
-  said = "; ".join(f"{label}: step {facts['step']:,}, {facts['command']}" for label, facts in made.items())
   tables = [comparison_table(comparison) for comparison in compared]
   if args.markdown or args.latex:
-    print((markdown if args.markdown else latex)([_with_footer(table, said) for table in tables]), end="")
+    said = ["; ".join(f"{label}: step {record.step:,}, {record.provenance[c.section]['command']}" for label, record in records.items())
+            for c in compared]
+    print((markdown if args.markdown else latex)(list(map(_with_footer, tables, said))), end="")
     return OK
   from fields3d.commands.results_table import print_table
   for table in tables:

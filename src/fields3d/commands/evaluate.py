@@ -10,8 +10,8 @@ for the same checkpoint is kept. An evaluator that the config has no section for
 --config.evals.EVALUATOR.a=VALUE changes. --only none measures nothing and writes tables and report of what is there.
 
 --curve N measures the PSNR of N views at every checkpoint that the run has kept (train.keep_every), against the
-seconds of training: eval/curve.json. Evaluators that have measured this checkpoint before, with the same settings and
-seed, are not run again.
+seconds of training: eval/curve.json. Evaluators that have measured this checkpoint before, with the same settings, seed
+and --surfaces, are not run again.
 
 --config.a.b=VALUE measures the run with another setting than it was trained with, of an evaluator or of anything that the
 state does not depend on, such as how finely rays are marched; the command says so in every table.
@@ -129,15 +129,26 @@ def _outdated(args: argparse.Namespace, sections: Mapping, wanted: Sequence[str]
   from fields3d.evaluation.records import read_record, record_path
   from fields3d.training.manifest import steps
   step = args.step if args.step is not None else max(steps(args.workdir / "checkpoints"), default=None)
-  if any(not path.startswith("evals.") for path, _ in args.overrides):
-    return list(wanted)
   if step is None or not record_path(args.workdir, step).is_file():
     return list(wanted)
   record = read_record(record_path(args.workdir, step))
   if record.checkpoint != _checkpoint(args.workdir, step):
     return list(wanted)
-  return [name for name in wanted if name not in record.evaluations
+  before = lambda name: _made_with(record.provenance[name]["command"], sections[name])
+  return [name for name in wanted if name not in record.evaluations or before(name) != _made_with(_command(args), sections[name])
           or not _is_of(record.evaluations[name], sections[name], args.seed)]
+
+
+def _made_with(command: str, section: Mapping[str, Any]) -> set[tuple[str, str]]:
+  """What a command says that changes an evaluation's figures besides its own settings.
+
+  >>> sorted(_made_with("fields3d evaluate a --only b --surfaces c --config.task.d=1 --config.evals.b.e=2", {"name": "quality"}))
+  [('--config.task.d', '1'), ('--surfaces', 'c')]
+  """
+  words = shlex.split(command)
+  surfaces = set(zip(words, words[1:])) if _asks_surface(section) else set()
+  settings = {word.partition("=")[::2] for word in words if word.startswith("--config.") and not word.startswith("--config.evals.")}
+  return settings | {(flag, value) for flag, value in surfaces if flag == "--surfaces"}
 
 
 def _is_of(evaluation, section: Mapping[str, Any], chosen: int | None) -> bool:
@@ -274,10 +285,18 @@ def _finish(args: argparse.Namespace, config: Mapping, step: int, measured: Sequ
                    for section, evaluation in record.evaluations.items()}
     shown = dict(record.environment)
     shown |= {"trained": _excerpt(strict_json.read(trained))} if trained.is_file() else {}
-    report = write_report(args.workdir, step, evaluations, command=_command(args), config=config,
+    report = write_report(args.workdir, step, evaluations, command=_commands(record), config=config,
                           environment=shown, failed=record.failed)
   _print(step, {section: evaluations[section] for section in measured}, args.workdir)
   print(*written, report, sep="\n")
+
+
+def _commands(record) -> str:
+  """The commands that made a record, a line each, with what each made where there are several."""
+  made = {}
+  for section, facts in record.provenance.items():
+    made.setdefault(facts["command"], []).append(section)
+  return "\n".join(command if len(made) == 1 else f"{command}  # {', '.join(sections)}" for command, sections in made.items())
 
 
 def _excerpt(environment: Mapping) -> dict:

@@ -32,19 +32,19 @@ PROTOCOLS = ("deepsdf", "occnet", "vecset", "get3d")
 def add_arguments(parser: argparse.ArgumentParser) -> None:
   parser.add_argument("prediction", type=existing_file, metavar="A", help="the mesh to measure: OBJ PLY STL OFF GLB")
   parser.add_argument("truth", type=existing_file, metavar="B", help="the mesh to measure it by")
-  parser.add_argument("--points", type=whole(2, 10**7), default=30_000, metavar="N",
-                      help="points on each surface (default %(default)s)")
-  parser.add_argument("--iou-points", type=whole(2, 10**8), default=100_000, metavar="N",
-                      help="points in the joint box (default %(default)s)")
-  parser.add_argument("--thresholds", type=thresholds, default=(0.01, 0.02), metavar="T,...",
+  parser.add_argument("--points", type=whole(2, 10**7), metavar="N",
+                      help="points on each surface (default 30000)")
+  parser.add_argument("--iou-points", type=whole(2, 10**8), metavar="N",
+                      help="points in the joint box (default 100000)")
+  parser.add_argument("--thresholds", type=thresholds, metavar="T,...",
                       help="of the F-score, in the truth's frame (default 0.01,0.02)")
-  parser.add_argument("--frame", choices=("normalised", "world"), default="normalised",
-                      help="in which distances are given (default %(default)s)")
-  parser.add_argument("--metrics", type=groups, default=("surface", "iou"), metavar="GROUP,...",
+  parser.add_argument("--frame", choices=("normalised", "world"),
+                      help="in which distances are given (default normalised)")
+  parser.add_argument("--metrics", type=groups, metavar="GROUP,...",
                       help="which groups of metrics, or all (default surface,iou)")
   parser.add_argument("--max-distance", type=positive_float, metavar="D",
                       help="leave points farther than D, in --frame, out of accuracy and completeness")
-  parser.add_argument("--protocol", choices=PROTOCOLS, help="measure as a published table does")
+  parser.add_argument("--protocol", choices=PROTOCOLS, help="measure as a published table does, which settles all of these")
 
 
 def groups(text: str) -> tuple[str, ...]:
@@ -71,11 +71,16 @@ def thresholds(text: str) -> tuple[float, ...]:
 
 def measure(args: argparse.Namespace) -> tuple:
   """Title, metrics, warnings, and what else the JSON holds."""
+  from fields3d.core.errors import UsageFault
   from fields3d.core.types import Mesh
   from fields3d.data.meshes import read_mesh
   from fields3d.evaluation.geometry import compare
   from fields3d.evaluation.protocols import measure_meshes, mesh_protocol, protocol_frame
   from fields3d.geometry.meshes import normalise
+  own = {name: value for name in ("points", "iou_points", "thresholds", "frame", "metrics", "max_distance")
+         if (value := getattr(args, name)) is not None}
+  if args.protocol and own:
+    raise UsageFault(f"--{next(iter(own)).replace('_', '-')}", f"is settled by --protocol {args.protocol}", "leave one of them out")
   prediction, warnings = read_mesh(args.prediction)
   truth, more = read_mesh(args.truth)
   warnings = [f"{args.prediction}: {w}" for w in warnings] + [f"{args.truth}: {w}" for w in more]
@@ -87,8 +92,9 @@ def measure(args: argparse.Namespace) -> tuple:
     return f"{title} [{args.protocol}]", found, warnings, record
   truth, frame = normalise(truth, margin=1.0)
   prediction = Mesh((prediction.vertices - frame.offset) / frame.scale, prediction.faces)
-  world = args.frame == "world"
+  world = own.get("frame") == "world"
   limit = args.max_distance and args.max_distance / (frame.scale if world else 1.0)
-  found = compare(prediction, truth, points=args.points, iou_points=args.iou_points, thresholds=args.thresholds,
-                  seed=args.seed, frame=frame if world else None, groups=args.metrics, max_distance=limit)
+  found = compare(prediction, truth, points=args.points or 30_000, iou_points=args.iou_points or 100_000,
+                  thresholds=args.thresholds or (0.01, 0.02), seed=args.seed, frame=frame if world else None,
+                  groups=args.metrics or ("surface", "iou"), max_distance=limit)
   return title, found, warnings, {"frame": dataclasses.asdict(frame)}

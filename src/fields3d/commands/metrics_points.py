@@ -36,9 +36,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                       help="of each cloud, at random (default: all of two clouds; for sets the protocol's number, or "
                            "the smallest cloud's if that is less)")
   parser.add_argument("--emd", nargs="?", const="exact", default="none", choices=("exact", "annealed"), metavar="KIND",
-                      help="for sets: under EMD too, exact or annealed as in the published tables (slow)")
-  parser.add_argument("--neighbours", type=whole(1, 1000), default=5, metavar="K",
-                      help="of precision, recall, density and coverage (default %(default)s)")
+                      help="for sets: under EMD too, exact or annealed as in the published tables (slow); two clouds have the exact one")
+  parser.add_argument("--neighbours", type=whole(1, 1000), metavar="K",
+                      help="for sets: of precision, recall, density and coverage (default 5)")
 
 
 def measure(args: argparse.Namespace) -> tuple:
@@ -49,6 +49,9 @@ def measure(args: argparse.Namespace) -> tuple:
   if given[0].is_set != given[1].is_set or not given[-1].is_set and args.train:
     raise UsageFault("metrics points", "a cloud against a set of clouds", "give two clouds, or sets (--train is a set)")
   warnings = [line for one in given for line in one.warnings]
+  for flag, value in (("--emd", args.emd == "annealed"), ("--neighbours", args.neighbours)):
+    if value and not given[0].is_set:
+      raise UsageFault(flag, "is of sets of clouds, and these are two clouds", "leave it out")
   found, more, record = (_sets if given[0].is_set else _pair)(args, given)
   return f"{args.prediction} against {args.truth}", found, warnings + more, record
 
@@ -77,7 +80,7 @@ def _sets(args: argparse.Namespace, given: list) -> tuple:
     warnings.append(f"{points} points a cloud, {protocol.name} takes {protocol.points}: not comparable with its tables")
   sets = [Clouds.whole(resampled(one.clouds, points, args.seed, stream)) for stream, one in enumerate(given)]
   with progress() as show:
-    found = compare_sets(sets[0], sets[1], sets[2] if args.train else None, protocol, emd=args.emd, k=args.neighbours, seed=args.seed,
+    found = compare_sets(sets[0], sets[1], sets[2] if args.train else None, protocol, emd=args.emd, k=args.neighbours or 5, seed=args.seed,
                          sampling="at random from each file", watch=lambda what: functools.partial(show, f"pairs ({what})"))
   record = {"protocol": protocol.name, "points": points, "sources": list(protocol.sources)}
   if args.train:

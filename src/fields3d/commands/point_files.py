@@ -97,13 +97,13 @@ def _check_spread(path: pathlib.Path, clouds: np.ndarray) -> None:
 
 
 def resampled(clouds: Sequence[np.ndarray], points: int, seed: int, stream: int) -> np.ndarray:
-  """So many points of each cloud, at random without replacement -> (n, points, 3) float32; all of them in their order.
+  """So many points of each cloud, at random without replacement -> (n, points, 3) float64; all of them in their order.
 
   Raises:
     UsageFault: a cloud has fewer.
   """
-  require_memory(len(clouds) * points * 12, "--points", "lower it")
-  out = np.empty((len(clouds), points, 3), np.float32)
+  require_memory(len(clouds) * points * 24, "--points", "lower it")
+  out = np.empty((len(clouds), points, 3))
   for i, cloud in enumerate(clouds):
     if len(cloud) < points:
       raise UsageFault("--points", f"{points} are asked for, cloud {i} has {len(cloud)}", "lower it")

@@ -18,6 +18,7 @@ from fields3d.metrics.statistics import RESAMPLES, bootstrap_interval
 
 # Settings that do not change what a metric measures, or that its protocol says; every other must be the same.
 NEUTRAL = ("pred", "baseline", "metrics", "max_shapes", "max_views", "picture", "pictures", "tile", "lpips_weights")
+_ELSEWHERE = {"novel_views": {"pictures"}}  # evaluators that mean another thing by a neutral name: there, which views are judged
 PAIRED_UNITS = ("shape", "view")  # Rows of these are of the same things in every run; a run's own samples are not.
 _COUNTED = re.compile(r"; over [\d,]+ of [\d,]+ \w+, BCa bootstrap over \w+|, [\d,]+ of [\d,]+ \w+(?=\])")
 ALPHA = 0.05
@@ -106,8 +107,9 @@ def check_alike(section: str, first: str, a: Evaluation, second: str, b: Evaluat
   for what, x, y in (("evaluators", a.name, b.name), ("units", a.unit, b.unit)):
     if x != y:
       refuse(what, x, y)
+  neutral = set(NEUTRAL) - _ELSEWHERE.get(a.name, set())
   for name in a.settings:
-    if name not in NEUTRAL and name in b.settings and a.settings[name] != b.settings[name]:
+    if name not in neutral and name in b.settings and a.settings[name] != b.settings[name]:
       refuse({"seed": "seeds of points", "split": "splits"}.get(name, f"settings {name}"), a.settings[name],
              b.settings[name])
   unknown = sorted((set(a.settings) ^ set(b.settings)) - set(NEUTRAL))

@@ -44,7 +44,8 @@ def generated_views(split: Literal["train", "val", "test"] = "test", num: Count 
   apart: see `metrics.view_agreement`, also of the same outlines on billboards.
 
   Args:
-    split: whose pictures are the references. num: how many, at random, and draws; fewer where the split has fewer.
+    split: whose pictures are the references; of "train" half at most, the control being of the others, which show the same
+      shapes. num: how many, at random, and draws; fewer where the split has fewer.
     features: the network; "auto" is FID's where $FIELDS3D_INCEPTION is set. weights: its file.
     pictures: draws on the sheet, each from four sides. subsets, subset_size: of the literature's KID.
     seed: of every random choice; `EvaluationInput.seed` replaces it.
@@ -59,8 +60,9 @@ def generated_views(split: Literal["train", "val", "test"] = "test", num: Count 
     held, trained = (inputs.dataset.views(name) for name in (split, "train"))
     if len(held) < 8 or "camera" not in inputs.dataset.info:
       raise UsageFault("evals.generated_views.split", f"the dataset has {len(held)} {split!r} pictures of shapes", "give 8 or more")
-    count = min(num, len(held), len(trained))
+    count = min(num, len(held), len(trained) // 2 if split == "train" else len(trained))
     index = choose(len(held), count, chosen, split)
+    others = np.setdiff1d(np.arange(len(trained)), index) if split == "train" else np.arange(len(trained))
     poses = [held[int(i)].camera.pose for i in index]
     with progress() as watch:
       made = []
@@ -68,7 +70,7 @@ def generated_views(split: Literal["train", "val", "test"] = "test", num: Count 
         made.append(eight_bits(np.clip(draws.picture(i, pose)["rgb"], 0, 1)))
         watch("pictures of draws", i + 1, count)
       real = _photographs(held, index, len(made[0]))
-      known = choose(len(trained), count, chosen, "train")
+      known = others[choose(len(others), count, chosen, "train")]
       training = _photographs(trained, known, len(made[0]))
       sets = {"draws": np.stack(made), "held out": real, CONTROL: training, **baselines(training, chosen)}
       kept = Kept(inputs.out_dir.parent.parent / "features")

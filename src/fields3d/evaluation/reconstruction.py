@@ -59,6 +59,8 @@ def geometry(pred: str = "sdf", split: Literal["train", "val", "test"] = "train"
     mesh_protocol(protocol, "evals.geometry.protocol")
   elif not metrics:
     raise UsageFault("evals.geometry.metrics", "no metrics are asked for", "name a group or a protocol")
+  if codes == "code" and observe != "all":
+    raise UsageFault("evals.geometry.observe", "a fitted code has seen the whole shape", "set codes=reconstruct or encode")
   if baseline != "none" and split == "train":
     raise UsageFault("evals.geometry.baseline", "would find each training shape itself",
                      "choose split val or test, or baseline none")

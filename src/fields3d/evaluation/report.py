@@ -48,7 +48,7 @@ def write_report(workdir: pathlib.Path, step: int, evaluations: Mapping[str, Eva
   Args:
     step: of the checkpoint that was evaluated. evaluations: the config's section -> what its evaluator found; its
       files are read from `evaluation_dir`.
-    command: that made the evaluation. config: the run's. environment: commit, hardware, versions; nested plain data.
+    command: that made the evaluations, a line each. config: the run's. environment: commit, hardware, versions; nested plain data.
     failed: section -> the line that says why it has no results, or only older ones.
 
   Returns:

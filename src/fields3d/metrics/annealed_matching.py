@@ -89,8 +89,8 @@ def _cost(a: jax.Array, b: jax.Array, kind: Annealing) -> jax.Array:
   def turn(state, level):
     plan, left_a, left_b = state
     weights = jnp.exp(-level * squares)
-    sent = left_a / (weights @ left_b + _TINY)
-    asked = (sent @ weights) * left_b
+    sent = left_a / (jnp.matmul(weights, left_b, precision="highest") + _TINY)
+    asked = jnp.matmul(sent, weights, precision="highest") * left_b
     taken = jnp.minimum(left_b / (asked + _TINY), 1.0) * left_b
     moved = weights * sent[:, None] * taken[None]
     return (plan + moved, jnp.maximum(left_a - moved.sum(1), 0.0), jnp.maximum(left_b - asked, 0.0)), None

@@ -31,5 +31,5 @@ def _distance(weights: Weights, image: jax.Array, truth: jax.Array) -> jax.Array
   total = jnp.zeros(())
   for i, x in enumerate(activations(weights, jnp.stack([image, truth]))):
     unit = x / (jnp.sqrt(jnp.sum(x**2, axis=-1, keepdims=True)) + 1e-10)
-    total += jnp.mean((unit[0] - unit[1]) ** 2 @ weights[f"lin{i}"])
+    total += jnp.mean(jnp.matmul((unit[0] - unit[1]) ** 2, weights[f"lin{i}"], precision="highest"))
   return total

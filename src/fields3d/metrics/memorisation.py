@@ -10,8 +10,7 @@ import numpy as np
 from scipy.special import ndtr
 
 from fields3d.core.errors import UsageFault
-from fields3d.metrics.sets import share_interval
-from fields3d.metrics.statistics import Interval
+from fields3d.metrics.statistics import Interval, wilson_interval
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,12 +77,15 @@ def _sigma(pooled: np.ndarray, n: int, m: int) -> float:
 
 def _interval(samples: np.ndarray, held_out: np.ndarray, farther: float, sigma: float, seed: int,
               resamples: int) -> Interval | None:
-  """The share's interval (bootstrap variance over both sets, Wilson's form at the smaller one's size), as Z_U."""
+  """The share's interval, as Z_U: Wilson's form at the number of independent pairs that the bootstrap's variance, over both sets,
+  comes from; at the smaller set's size where that is 0, as where all samples are nearer."""
   n, m = len(samples), len(held_out)
   if min(n, m) < 4 or sigma == 0:
     return None
   rng = np.random.default_rng((seed, n, m))
   replicates = np.array([_farther(samples[rng.integers(n, size=n)], held_out[rng.integers(m, size=m)])
                          for _ in range(resamples)])
-  low, high = share_interval(farther, min(n, m), replicates)
+  variance = float(np.var(replicates, ddof=1))
+  pairs = farther * (1 - farther) / variance if variance > 0 else min(n, m)
+  low, high = wilson_interval(farther * pairs, pairs)
   return (low - 0.5) * n * m / sigma, (high - 0.5) * n * m / sigma

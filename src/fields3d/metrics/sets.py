@@ -7,7 +7,8 @@ Intervals are by half-sampling (the delete-half jackknife): figures of random ha
 replacement, spread about their own mean as figures of whole sets spread about the truth. A bootstrap would not do: it
 draws a shape twice, at distance 0 to itself, which nearest neighbours take for a perfect match. Means of halves are
 biased (fewer shapes, farther neighbours), therefore only their spread is used. In sets of tens of shapes the spread of halves is
-larger than it should be, so that intervals are wider than 95 % asks for.
+larger than it should be, so that intervals are wider than 95 % asks for; those of precision and recall there hold 85 to 90 % of the
+time. The Vendi-like number has a jackknife of tenths.
 
 Source: Shao & Wu 1989, "A general theory for jackknife variance estimation" (consistent also where one deletion at a
 time is not). Achlioptas et al. 2018 and Yang et al. 2019, "PointFlow", section 5 for MMD, COV, JSD and 1-NNA.
@@ -19,6 +20,7 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 import scipy.spatial
+import scipy.stats
 
 from fields3d.core.errors import UsageFault
 from fields3d.metrics.statistics import Interval, wilson_interval
@@ -173,6 +175,25 @@ def share_interval(share: float, n: int, replicates: np.ndarray | None, confiden
   independent = share * (1 - share) / n
   effect = max(1.0, float(np.var(replicates, ddof=1)) / independent) if independent > 0 else 1.0
   return wilson_interval(share * n / effect, n / effect, confidence)
+
+
+def jackknife_interval(value: float, figure: Callable[[np.ndarray, np.ndarray], float], n: int, m: int, seed: int = 0,
+                       confidence: float = 0.95) -> Interval | None:
+  """The interval of a positive figure that depends on how many shapes there are: a tenth of both sets left out at a time.
+
+  Of its logarithm, by Student's t. Halves would have too small a spread, as they bound the figure lower. None for fewer than
+  4 shapes in a set.
+
+  Args:
+    figure: (indices of samples, of references) -> the figure of those alone.
+  """
+  blocks = min(10, n, m)
+  if blocks < 4:
+    return None
+  cut = [np.random.default_rng((seed, k)).permutation(num) % blocks for k, num in enumerate((n, m))]
+  found = np.log([figure(*(np.flatnonzero(c != block) for c in cut)) for block in range(blocks)])
+  reach = scipy.stats.t.ppf((1 + confidence) / 2, blocks - 1) * np.sqrt((blocks - 1) * np.var(found))
+  return float(value * np.exp(-reach)), float(value * np.exp(reach))
 
 
 @functools.cache
