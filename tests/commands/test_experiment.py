@@ -26,6 +26,7 @@ def train(workdir, *flags, config=f"{QUICKSTART}:runlocal"):
     ("--config.data.rows=1000000000", "GiB"),
     ("--config.extract_resolution=0", "--config.extract_resolution: 0 is out of range"),
     ("--config.num_steps=-1", "--config.num_steps: -1 is out of range"),
+    ("--config.seed=4294967296", "--config.seed: 4294967296 is out of range"),
     ("--config.taks.field=3", "--config.taks: no such section; did you mean 'task'?"),
     ("--config.evals.train.name=geometri", "did you mean 'geometry'?"),
     ("--config.data.families=chiar", "did you mean 'chair'?"),
@@ -63,6 +64,15 @@ def test_a_directory_with_another_run_is_refused_with_the_difference(tmp_path, c
   assert "seed: 0 -> 7" in capsys.readouterr().err
   assert before == sorted(p.name for p in (run / "checkpoints").iterdir())
   assert json.loads((run / "config.json").read_text())["config"]["seed"] == 0
+
+
+def test_a_start_that_failed_leaves_the_directory_to_its_remedy(tmp_path, capsys):
+  parts = [*SMALL, "--config.train.accumulate=2"]
+  assert train(tmp_path / "run", *parts, "--config.data.rows=3") == 2
+  assert "give a multiple of 8" in capsys.readouterr().err
+  assert train(tmp_path / "run", *parts, "--config.data.rows=8") == 0
+  assert train(tmp_path / "run", *parts, "--config.data.rows=16") == 2
+  assert "data.rows: 8 -> 16" in capsys.readouterr().err
 
 
 def test_a_run_may_be_lengthened_and_says_so_but_not_shortened(tmp_path, capsys):
