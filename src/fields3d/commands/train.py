@@ -196,9 +196,13 @@ def make_loop(config: dict, workdir: pathlib.Path, dataset, task, optimisers, al
       log.note(f"init_from: {row.verdict} {row.name}: {row.reason}")
     return params
 
-  return Loop(task, dataset, optimisers, seed=config.get("seed", 0), num_steps=config["num_steps"], workdir=workdir,
-              log=log, settings=build_settings(config), transfer=transfer if config.get("init_from") else None,
-              allow_nonfinite=allow_nonfinite)
+  with contextlib.ExitStack() as stack:
+    stack.callback(log.close)
+    loop = Loop(task, dataset, optimisers, seed=config.get("seed", 0), num_steps=config["num_steps"], workdir=workdir,
+                log=log, settings=build_settings(config), transfer=transfer if config.get("init_from") else None,
+                allow_nonfinite=allow_nonfinite)
+    stack.pop_all()  # its own to close
+  return loop
 
 
 def _use_compilation_cache() -> None:
