@@ -6,7 +6,8 @@ section, one Gaussian: its antialiasing is the cheaper half of theirs. Tables, m
 are read and their gradients summed in bfloat16 there (Instant-NGP reads its own in float16), on one chip in float32.
 
 Source: Barron et al. 2023, "Zip-NeRF"; numbers from the authors' 360.gin: 2^21 rows, 64 / 64 / 32 samples, view network 3 x 256,
-  blurs 0.03 and 0.003, distortion 0.01, 25,000 steps, learning rate 1e-2 to 1e-3, grid decay 0.1.
+  blurs 0.03 and 0.003, distortion 0.01, 25,000 steps, learning rate 1e-2 to 1e-3. In the
+  place of their loss on the tables' mean squares, of weight 0.1, decoupled weight decay of 0.1.
 Expect: not run: planned ahead of time for v5e:16x16 and v4:4x4x4 by fields3d plan (benchmarks/README.md).
 
   fields3d train --config experiments/nerf/zip360.py --workdir gs://BUCKET/runs/zip360 --config.data.path=SCENE

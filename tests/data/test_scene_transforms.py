@@ -118,7 +118,7 @@ def test_lists_of_file_names_are_the_split(tmp_path):
 def test_instant_ngps_box_is_the_models(tmp_path):
   scene = load_transforms(write_scene(tmp_path, top={"aabb_scale": 2, "scale": 0.5, "offset": [0.5, 0.25, 1.0]}))
   assert scene.bounds == 1.0 and scene.frame.scale == 2.0
-  assert scene.frame.offset == (-1.0, 0.0, 0.5)  # ngp's (y, z, x) = world * 0.5 + offset is 0.5 there
+  assert scene.frame.offset == (0.0, 0.5, -1.0)  # world * 0.5 + offset is 0.5 there in each axis
   assert load_transforms(tmp_path, box=3.0).frame.scale == 3.0
 
 

@@ -97,6 +97,16 @@ def test_a_brick_shaped_box_has_nearly_cubic_cells_and_sparse_equals_dense():
   assert_same(extract(field, 50)[0], dense)
 
 
+def test_a_part_on_an_edge_of_a_brick_with_odd_and_even_sides_is_found():
+  cell = 1 / 16
+  part, whole = np.array([15, 16, 8]) * cell, np.array([0.4, 0.4, 0.5])
+  balls = lambda x: np.minimum(np.linalg.norm(x - part, axis=1) - cell / 2, np.linalg.norm(x - whole, axis=1) - 0.25)
+  field = Field(balls, np.array([[0, 0, 0], [15 * cell, 1, 1]]))
+  mesh, report = extract(field, 17)
+  assert report.method == "sparse" and report.shape == (16, 17, 17)
+  assert_same(mesh, extract(field, 17, method="dense")[0])
+
+
 def test_sparse_equals_dense_for_networks_with_random_weights(networks):
   for fn, bound in networks:
     dense, _ = extract(Field(fn, BOX), 48, method="dense")

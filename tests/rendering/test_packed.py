@@ -114,7 +114,15 @@ def test_rays_that_do_not_fit_the_budget_are_said_to_be_incomplete_and_the_fill_
   assert float(seen.scalars["fill"]) > 0.9 and int(seen.scalars["rays"]) == complete.sum()
 
 
-def test_the_error_falls_with_the_square_of_the_section_length_for_a_smooth_field():
+def test_pictures_count_what_lies_at_the_face_of_the_box():
+  info = INFO | {"near": 1.0, "far": 5.0, "bounds": ((-1.5,) * 3, (1.5,) * 3)}
+  fog = Radiance(lambda x, d, dt, radius: Section(0.5 * dt, 0.5 + 0 * x), lambda section, d, view: section.features)
+  renderer = packed(info, budget=4096, step=0.2, resolution=4)
+  seen = seen_by(renderer, fog, renderer.init(), rays_at(np.linspace(0, 1, 8)))
+  np.testing.assert_allclose(-np.log1p(-np.asarray(seen.opacity)), 0.5 * 3.0, rtol=1e-5)  # fifteen sections from face to face
+
+
+def test_the_depth_of_a_smooth_field_is_near_with_few_sections_and_nearer_with_more():
   def section(x, d, dt, radius):
     return Section(jnp.exp(-4 * jnp.sum(x * x, axis=-1)) * dt, 0.5 + 0.4 * x)
   radiance = Radiance(section, lambda section, d, view: section.features)

@@ -125,6 +125,20 @@ def test_unknown_views_get_the_mean_of_the_codes_and_cameras_stay_fixed(dataset)
   np.testing.assert_allclose(task.predict["render"](same, extra, rays)["rgb"], one, atol=1e-6)  # colours
 
 
+@pytest.mark.parametrize("coarse, words", [(3, None), (0, None), (2, "proposals.coarse.appearance_dim: is 2, the field's is 3")])
+def test_a_coarse_field_may_have_the_codes_of_the_fine_one(dataset, coarse, words):
+  section = dict(name="fit_radiance", field=NGP | dict(appearance_dim=3), renderer=dict(name="hierarchical", coarse=8, fine=8),
+                 proposals=dict(coarse=NGP | dict(appearance_dim=coarse)), curriculum=dict(color=1.0, coarse=1.0))
+  if words:
+    with pytest.raises(UsageFault, match=words):
+      build(TASKS, section, "task", info=dataset.info)
+    return
+  task = build(TASKS, section, "task", info=dataset.info)
+  params, extra = jax.eval_shape(task.init, jax.random.key(0))
+  loss = lambda own: task.losses["field"]({"field": own}, extra, dataset.batch(0, 0, 1), jax.random.key(1), jnp.int32(5))[0]
+  jax.eval_shape(lambda params: loss(params["field"]), params)
+
+
 def test_rotations_keep_lengths_and_compose_about_one_axis():
   rng = np.random.default_rng(0)
   v, d = (jnp.asarray(rng.normal(size=(20, 3)), jnp.float32) for _ in range(2))
@@ -191,6 +205,7 @@ def test_terms_that_the_renderer_gives_nothing_for_are_refused(dataset, term):
 
 @pytest.mark.parametrize("settings, words", [
     (dict(field=NEUS), "no distances in"), (dict(curriculum=dict(color=1.0, depth=1.0)), "no lengths in"),
+    (dict(refine_cameras=True), "no motion of a camera"),
 ])
 def test_normalised_device_coordinates_have_no_lengths(dataset, settings, words):
   facts = dataset.info | {"ndc": {"width": 8, "height": 8, "fx": 8.0, "fy": 8.0, "near": 1.0}}

@@ -146,9 +146,9 @@ def _split(file: TransformsFile, root: pathlib.Path, every: int) -> tuple[dict[s
 def _ngp_box(content: Mapping, where: pathlib.Path) -> Frame | None:
   """instant-ngp's box in the file's world: its own space is world * scale + offset, the box around (0.5, 0.5, 0.5).
 
-  `offset` is in the order of instant-ngp's axes, (y, z, x) of the world.
+  `offset` is in the file's axes: instant-ngp adds it before it turns them into its own, (y, z, x).
 
-  Source: instant-ngp `nerf_loader.h`, `nerf_matrix_to_ngp`; the defaults are 0.33 and 0.5.
+  Source: instant-ngp `nerf_loader.h`, `nerf_position_to_ngp`; the defaults are 0.33 and 0.5.
   """
   if "aabb_scale" not in content:
     return None
@@ -156,7 +156,7 @@ def _ngp_box(content: Mapping, where: pathlib.Path) -> Frame | None:
   offset = content.get("offset", [0.5, 0.5, 0.5])
   if not isinstance(offset, list) or len(offset) != 3 or not all(map(is_number, offset)):
     raise BadData(where, f"offset = {offset!r} is not three numbers", "correct it")
-  y, z, x = ((0.5 - v) / scale for v in offset)
+  x, y, z = ((0.5 - v) / scale for v in offset)
   return Frame((x, y, z), 0.5 * side / scale)
 
 

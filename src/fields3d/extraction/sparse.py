@@ -169,10 +169,12 @@ def _mixed_nodes(samples: Samples, blocks: np.ndarray, lipschitz: float) -> np.n
 
 def _signs(samples: Samples, blocks: np.ndarray, lipschitz: float) -> np.ndarray:
   """Signs (n, 27) of the blocks' nodes: evaluated, or implied by the centre or a corner, or 0."""
-  found, values = samples.known(_block_keys(samples.grid, blocks))
+  keys = _block_keys(samples.grid, blocks)
+  found, values = samples.known(keys)
   own = np.where(found, np.where(values < 0, -1, 1), 0).astype(np.int8)
   distance = np.linalg.norm((_CUBE[:, None] - _CUBE[_FIRST]) * samples.grid.cell, axis=-1)  # (27, 9)
-  reach = np.where(found, np.abs(values), 0)[:, None, _FIRST] / lipschitz
+  stands = (keys != keys[:, :1]) | (np.arange(len(_CUBE)) == 0)  # not in the place of a node beyond the box
+  reach = np.where(found & stands, np.abs(values), 0)[:, None, _FIRST] / lipschitz
   implies = np.where(reach > distance, own[:, None, _FIRST], 0)
   low, high = implies.min(axis=-1), implies.max(axis=-1)
   return np.where(own, own, np.sign(low + high))

@@ -79,7 +79,7 @@ def candidates(grid: OccupancyGrid, rays: Rays, near: Float[Array, " r"], far: F
                shift: Float[Array, " r"], half: float = 1.0) -> Candidates:
   """The occupied sections of each ray between near and far.
 
-  half: of the grid's finest cascade. shift: in [0, 1), by how much of a section each ray's comb is moved (0.5 without randomness).
+  half: of the grid's finest cascade. shift: in [0, 1], where rays' combs begin: 0 a section before near, 1 at near (without randomness).
   """
   k = jnp.arange(steps.count, dtype=jnp.float32)
   start = near + (shift - 1.0) * jnp.maximum(steps.length, steps.growth * near)

@@ -118,7 +118,7 @@ class _Marcher:
 
   def everything(self, radiance: Radiance, grid: OccupancyGrid, rays: Rays) -> Rendered:
     """All rays, in rounds of up to `ROUND` samples each."""
-    found = self._find(grid, rays, jnp.full(rays.near.shape, 0.5))
+    found = self._find(grid, rays, jnp.ones(rays.near.shape))
     total = found.ends[:, -1]
     lay = lambda begin, take: pack(found, begin, take, self.budget, self.steps)
 

@@ -99,12 +99,19 @@ def _check(schedules: Mapping, field: RadianceField, renderer: Renderer, proposa
   if info["ndc"] and "depth" in schedules:
     raise UsageFault("--config.task.curriculum.depth", "there are no lengths in normalised device coordinates",
                      "remove the term, or set --config.data.ndc=False")
+  if info["ndc"] and corrected["cameras"]:
+    raise UsageFault("--config.task.refine_cameras", "no motion of a camera is one in normalised device coordinates",
+                     "set it to False, or set --config.data.ndc=False")
   if info["ndc"] and field.sdf is not None:
     raise UsageFault("--config.task.field", "there are no distances in normalised device coordinates",
                      "use a field of densities, or set --config.data.ndc=False")
   if len(proposals) != renderer.levels - 1:
     raise UsageFault("--config.task.proposals", f"has {len(proposals)} fields, the renderer wants {renderer.levels - 1}",
                      "name one for each level of sampling but the last")
+  for name, proposal in proposals.items():
+    if proposal.appearance_dim not in (0, field.appearance_dim):
+      raise UsageFault(f"--config.task.proposals.{name}.appearance_dim", f"is {proposal.appearance_dim}, the field's is "
+                       f"{field.appearance_dim}", "give the field's, or 0")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -277,8 +284,8 @@ class _FitRadiance:
 
       return Radiance(section, shade)
 
-    early = [bound(field, own["proposals"][name], None) for name, field in self.proposals.items()]
-    return [*early, bound(self.field, own["field"], own.get("appearance"))]
+    levels = [(field, own["proposals"][name]) for name, field in self.proposals.items()] + [(self.field, own["field"])]
+    return [bound(field, params, own["appearance"] if field.appearance_dim else None) for field, params in levels]
 
   def _sky(self, own, d):
     return jax.nn.sigmoid(self.sky.apply(own["background"], d))
