@@ -32,13 +32,13 @@ def test_slurm_starts_one_process_a_gpu_and_queues_a_stopped_run_again(capsys):
   text = printed(capsys, "slurm", "--topology", "h100:16", "--name", "zip")
   assert {"#SBATCH --nodes=2", "#SBATCH --ntasks-per-node=8", "#SBATCH --gpus-per-node=8", "#SBATCH --requeue"} <= set(text.splitlines())
   step = next(line for line in text.splitlines() if line.startswith("srun"))
-  assert shlex.split(step)[-len(TRAIN):] == TRAIN and "-eq 75" in text
+  assert shlex.split(step)[-len(TRAIN):] == TRAIN and "-eq 75" in text and "srun --cpus-per-task=8 " in step
 
 
 SRUN = """#!/bin/bash
 # Three tasks, each signalled as SLURM does by default: its first process alone. Gives the highest of their codes.
 worst=0
-for i in 0 1 2; do SLURM_PROCID=$i "${@:2}" & tasks[i]=$!; done
+for i in 0 1 2; do SLURM_PROCID=$i "${@:3}" & tasks[i]=$!; done
 if [ -n "$TELL" ]; then
   for i in 0 1 2; do until [ -e ready$i ]; do sleep 0.05; done; done
   kill -TERM ${tasks[@]}

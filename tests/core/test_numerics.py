@@ -39,6 +39,21 @@ def test_bfloat16_saves_its_factors_in_bfloat16_and_its_gradients_are_float32():
   np.testing.assert_allclose(dx, np.broadcast_to(np.sum(w, axis=1), dx.shape), rtol=0.02, atol=0.05)  # 48 roundings
 
 
+@pytest.mark.parametrize("stride", [1, 2])
+def test_bfloat16_convolutions_round_factors_and_keep_sums_and_gradients_in_float32(stride):
+  keys = jax.random.split(jax.random.key(0), 3)
+  x, w = jax.random.normal(keys[0], (2, 8, 8, 16)), jax.random.normal(keys[1], (3, 3, 16, 4))
+  rounded = lambda a: a.astype(jnp.bfloat16).astype(jnp.float32)
+  convolve = lambda compute: lambda x, w: Policy(compute).convolve(x, w, stride)
+  value, pull = jax.vjp(convolve("bfloat16"), x, w)
+  exact, exact_pull = jax.vjp(convolve("float32"), rounded(x), rounded(w))
+  g = jax.random.normal(keys[2], value.shape)
+  for ours, theirs in zip((value, *pull(g)), (exact, *exact_pull(rounded(g))), strict=True):
+    np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-4)  # sums of 144 products of order 1
+    assert bool(jnp.any(rounded(ours) != ours))
+  assert sorted(leaf.dtype.name for leaf in jax.tree.leaves(jax.vjp(convolve("bfloat16"), x, w)[1]))[0] == "bfloat16"
+
+
 def test_bfloat16_has_second_derivatives():
   x, w = factors(4, 5, 1)
   energy = lambda x, w: jnp.sum(jnp.tanh(Policy("bfloat16").dot(x, w)))

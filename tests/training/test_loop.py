@@ -1,6 +1,7 @@
 """One loop: resumes bit for bit, skips, rolls back, gives up with a name, and runs alike on one or four devices."""
 
 import dataclasses
+import itertools
 import os
 import signal
 
@@ -11,6 +12,7 @@ import pytest
 import toys
 
 from fields3d.core.errors import Diverged, TryAgain, UsageFault
+from fields3d.training import loop
 from fields3d.training.checkpoint import Checkpoints
 from fields3d.training.logging import RunLog, read_metrics
 from fields3d.training.loop import Loop, LoopSettings, stop_requests
@@ -63,6 +65,21 @@ def test_ctrl_c_in_one_of_several_processes_asks_jax_to_stop_them_all(monkeypatc
   finally:
     signal.signal(signal.SIGTERM, old)
   assert heard == [signal.SIGTERM] * 2 and signal.getsignal(signal.SIGINT) is own
+
+
+def test_several_processes_agree_to_stop_whatever_step_a_run_resumes_at(monkeypatch):
+  """JAX's service chooses a number one above the largest that it has seen, and says yes there alone."""
+  seen, chosen = [-1], []
+  def reached(number):
+    if not chosen:
+      chosen.append(max(seen) + 1)
+    seen.append(number)
+    return number == chosen[0]
+  monkeypatch.setattr(jax, "process_count", lambda: 2)
+  monkeypatch.setattr(loop.multihost_utils, "reached_preemption_sync_point", reached)
+  monkeypatch.setattr(loop, "_ASKED", itertools.count())
+  with stop_requests() as stop:
+    assert stop() and stop()  # and stays so, should a rollback come between
 
 
 @pytest.mark.parametrize("position", [3, 17, 38])

@@ -8,11 +8,14 @@ import os
 import pathlib
 import subprocess
 import sys
+import types
 
+import jax
 import numpy as np
 import pytest
 
 from fields3d.commands.experiment import build_settings
+from fields3d.training import sharding
 from fields3d.training.sharding import RULES
 
 HERE = pathlib.Path(__file__).resolve().parents[1]
@@ -142,6 +145,19 @@ def assert_alike(found):
   assert len(set(alone["losses"])) == len(alone["losses"]) and not alone["skipped"]
   for other in others:
     np.testing.assert_allclose(other["losses"], alone["losses"], rtol=1e-5, err_msg=f"{other['mode']} model={other['model']}")
+
+
+@pytest.mark.parametrize("model, shards", [(1, 16), (2, 16), (4, 16), (8, 8)])
+def test_hosts_of_a_tpu_make_rows_that_lie_side_by_side(monkeypatch, model, shards):
+  """A torus of 8 x 8 chips, 2 x 2 of them a host, named row by row as a v5e's are."""
+  chips = [types.SimpleNamespace(id=8 * y + x, process_index=4 * (y // 2) + x // 2) for y in range(8) for x in range(8)]
+  monkeypatch.setattr(jax.sharding, "Mesh", lambda grid, names, axis_types: types.SimpleNamespace(
+      devices=grid, shape=dict(zip(names, grid.shape))))
+  mesh, found = sharding.make_mesh(model, chips), []
+  for process in range(16):
+    monkeypatch.setattr(jax, "process_index", lambda process=process: process)
+    found.append(sharding.own_rows(mesh))
+  assert found == [(process * shards // 16, shards) for process in range(16)]
 
 
 def test_a_config_may_name_the_mode_alone():

@@ -16,8 +16,8 @@ GIGA, GIB = 1e9, 2**30
 class Chip:
   """One accelerator.
 
-  memory: bytes. flops: {dtype: operations a second of matrix products}; float32 at JAX's default precision, which is
-  bfloat16 passes on a TPU and TF32 on a GPU. memory_bandwidth: bytes a second.
+  memory: bytes. flops: {`Policy.compute`: operations a second of matrix products}; on a TPU tensorfloat32 takes three passes of
+  bfloat16 and float32 six, on a GPU float32 has no tensor cores. memory_bandwidth: bytes a second.
   link_bandwidth: bytes a second that one chip sends over all its links, one way. torus: dimensions of the network; 0 is a
   switch. hop: seconds that a message takes from chip to chip. granule: bytes that one random access moves at least.
   platform, options: of JAX's compiler, and how its topology is asked for. source: of all numbers but those in `memory_only`.
@@ -38,7 +38,7 @@ class Chip:
 
 def _tpu(gib: float, teraflops: float, memory: float, links: float, torus: int, source: str, core: str = "default",
          more: str = "") -> Chip:
-  flops = {"bfloat16": teraflops * 1e12, "float32": teraflops * 1e12}
+  flops = {"bfloat16": teraflops * 1e12, "tensorfloat32": teraflops * 1e12 / 3, "float32": teraflops * 1e12 / 6}
   return Chip(gib * GIB, flops, memory * GIGA, links * GIGA, torus, "tpu", source, "hop, granule" + more,
               options={} if core == "default" else {"chip_config_name": core})
 
@@ -51,10 +51,10 @@ CHIPS = {
                "all-reduce a pod of 4096", "megacore"),
     "v5p": _tpu(95, 459, 2765, 600, 3, "docs.cloud.google.com/tpu/docs/v5p: 459 TFLOPs bf16, 95 GB, 2765 GBps, ICI 1200 GBps both "
                 "ways", "megacore"),
-    "h100": Chip(80e9, {"bfloat16": 989.4e12, "float32": 494.7e12}, 3350 * GIGA, 450 * GIGA, 0, "cuda",
-                 "glennklockwood.com/garden/processors/h100 (SXM5, from NVIDIA's architecture paper): 989.4 bf16 and 494.7 TF32 "
-                 "TFLOPS dense, 80 GB, 3.35 TBps, NVLink 900 GBps both ways", "hop, granule", hop=3e-6),
-    "cpu": Chip(4 * GIB, {"bfloat16": 50e9, "float32": 50e9}, 10 * GIGA, 5 * GIGA, 0, "cpu",
+    "h100": Chip(80e9, {"bfloat16": 989.4e12, "tensorfloat32": 494.7e12, "float32": 66.9e12}, 3350 * GIGA, 450 * GIGA, 0, "cuda",
+                 "glennklockwood.com/garden/processors/h100 (SXM5, from NVIDIA's architecture paper): 989.4 bf16, 494.7 TF32 and "
+                 "66.9 fp32 TFLOPS dense, 80 GB, 3.35 TBps, NVLink 900 GBps both ways", "hop, granule", hop=3e-6),
+    "cpu": Chip(4 * GIB, dict.fromkeys(("bfloat16", "tensorfloat32", "float32"), 50e9), 10 * GIGA, 5 * GIGA, 0, "cpu",
                 "no data sheet: a server's core and its share of memory, to try things out", "all", granule=64),
 }
 

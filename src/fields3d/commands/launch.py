@@ -128,7 +128,8 @@ def gcloud(args: argparse.Namespace) -> str:
   where = f"--zone={args.zone} --project={args.project}"
   mounted = ", each with the spool mounted" if args.spool else ""
   ssh = f"gcloud compute tpus tpu-vm ssh {args.name} {where} --worker=all --command="
-  install = shlex.quote('cd fields3d && python3 -m pip install ".[tpu,gcs]"')
+  install = shlex.quote("cd fields3d && python3 -m pip install --user uv && ~/.local/bin/uv venv --python 3.12 ~/venv && "
+                        '~/.local/bin/uv pip install --python ~/venv/bin/python ".[tpu,gcs]"')
   again = f"until {_command(args, hosts)}; do code=$?; [ $code -eq 75 ] || exit $code; done"
   return "\n".join([
       f"# {kind}: {hosts} hosts. It waits in a queue until its state is ACTIVE.",
@@ -136,12 +137,12 @@ def gcloud(args: argparse.Namespace) -> str:
       f"  --runtime-version={RUNTIMES[chip]} --spot {where}",
       f"gcloud compute tpus queued-resources describe {args.name} {where} --format='value(state.state)'",
       "",
-      "# This checkout, with its experiments, onto every host.",
+      "# This checkout, with its experiments, onto every host, and a Python for it: the image's own is 3.10.",
       f"gcloud compute tpus tpu-vm scp --recurse --worker=all . {args.name}:fields3d {where}",
       f"{ssh}{install}",
       "",
       f"# The run, the same command on every host{mounted}; 75 is a run that was stopped and has saved.",
-      f"{ssh}{shlex.quote('cd fields3d && ' + again)}",
+      f"{ssh}{shlex.quote('cd fields3d && PATH=$HOME/venv/bin:$PATH && ' + again)}",
       "",
       f"gcloud compute tpus queued-resources delete {args.name} --force {where}"])
 
@@ -166,7 +167,8 @@ def slurm(args: argparse.Namespace) -> str:
       "# Of all tasks srun gives the highest code: swapped, one's own fault is above the others' 75, and death by a signal below.",
       TASK, "",
       "# SIGTERM comes to every process 120 s before the limit; the run saves, ends with 75, and the job is queued again.",
-      f"srun --kill-on-bad-exit=0 bash -c \"$(declare -f swap task); task \\\"\\$@\\\"\" task {_command(args, topology.count)}",
+      "srun --cpus-per-task=8 --kill-on-bad-exit=0 bash -c \"$(declare -f swap task); task \\\"\\$@\\\"\" task "
+      f"{_command(args, topology.count)}",
       "swap $?", "code=$?", "if [ $code -eq 75 ]; then scontrol requeue $SLURM_JOB_ID; fi", "exit $code"])
 
 

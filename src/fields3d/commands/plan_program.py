@@ -13,14 +13,14 @@ import jax
 import numpy as np
 from jax.experimental import topologies
 from jax.extend.core import ClosedJaxpr, Jaxpr
-from jax.sharding import AxisType, Mesh, NamedSharding
+from jax.sharding import NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from fields3d.commands.chips import Topology
 from fields3d.commands.experiment import build_optimisers, build_settings, build_task
 from fields3d.commands.plan_batch import planned_dataset
 from fields3d.commands.plan_hlo import Collective, read_collectives
-from fields3d.core.errors import Unavailable, UsageFault
+from fields3d.core.errors import Unavailable
 from fields3d.metrics.programs import count_flops
 from fields3d.training import sharding
 from fields3d.training.step import make_step
@@ -72,11 +72,8 @@ def plan_step(config: Mapping, topology: Topology, count: int | None = None) -> 
   """
   dataset, spec, assumed = planned_dataset(config["data"], count)
   task, optimisers, settings = build_task(config, dataset), build_optimisers(config), build_settings(config)
-  if topology.count % settings.model_parallel:
-    raise UsageFault("--config.train.model_parallel", f"{settings.model_parallel} does not divide {topology.count} chips",
-                     "give a divisor of the number of chips")
   devices, compiler = chips_of(topology)
-  mesh = Mesh(devices.reshape(-1, settings.model_parallel), ("data", "model"), axis_types=(AxisType.Auto,) * 2)
+  mesh = sharding.make_mesh(settings.model_parallel, devices)
   rows = len(next(iter(spec.values())))
   sharding.check_rows(rows, mesh, settings.accumulate)
   cuts = settings.sharding or sharding.Sharding()
@@ -199,6 +196,10 @@ def _programs_in(eqn: Any) -> list:
 
 
 def _dtype(config: Any) -> str:
-  """The dtype of the matrix products: bfloat16 where the field says so."""
-  field = config["task"].get("field", {})
-  return str(field.get("compute", "float32")) if isinstance(field, Mapping) else "float32"
+  """The fastest that any network of the task multiplies in: a step takes at least as long as if all did."""
+  found, left = {"float32"}, [config["task"]]
+  while left:
+    section = left.pop()
+    left += [value for value in section.values() if isinstance(value, Mapping)]
+    found |= {section["compute"]} if "compute" in section else set()
+  return next(dtype for dtype in ("bfloat16", "tensorfloat32", "float32") if dtype in found)

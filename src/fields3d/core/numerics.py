@@ -1,6 +1,7 @@
 """Numbers: in which precision networks multiply, norms whose gradients are finite everywhere, and sorted sets of integers."""
 
 import dataclasses
+import functools
 from typing import Literal
 
 import jax
@@ -34,6 +35,45 @@ class Policy:
       return _dot_bfloat16(x, w)
     precision = {"float32": jax.lax.Precision.HIGHEST, "tensorfloat32": jax.lax.Precision.HIGH}[self.compute]
     return jnp.matmul(x, w, precision=precision)
+
+
+  def convolve(self, x: Float[Array, "r n n c"], w: Float[Array, "k k c d"], stride: int = 1) -> Float[Array, "r m m d"]:
+    """A convolution of pictures, zeros around them, m = n / stride: in every other way as `dot`.
+
+    >>> Policy("bfloat16").convolve(jnp.full((1, 2, 2, 1), 1 + 2**-9), jnp.ones((3, 3, 1, 1))).ravel().tolist()
+    [4.0, 4.0, 4.0, 4.0]
+    """
+    if self.compute == "bfloat16":
+      return _convolve_bfloat16(stride, x, w)
+    precision = {"float32": jax.lax.Precision.HIGHEST, "tensorfloat32": jax.lax.Precision.HIGH}[self.compute]
+    return _convolve(stride, precision, x, w)
+
+
+def _convolve(stride, precision, x, w):
+  around = [((size - 1) // 2, size // 2) for size in w.shape[:2]]
+  return jax.lax.conv_general_dilated(x, w, (stride, stride), around, dimension_numbers=("NHWC", "HWIO", "NHWC"), precision=precision)
+
+
+def _rounded(x):
+  """float32 of bfloat16's values: their products are exact in one pass, and sums and gradients stay float32."""
+  return x.astype(jnp.bfloat16).astype(jnp.float32)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
+def _convolve_bfloat16(stride, x, w):
+  return _convolve(stride, jax.lax.Precision.DEFAULT, _rounded(x), _rounded(w))
+
+
+def _convolve_forward(stride, x, w):
+  return _convolve_bfloat16(stride, x, w), (x.astype(jnp.bfloat16), w.astype(jnp.bfloat16))
+
+
+def _convolve_backward(stride, saved, g):
+  pull = jax.vjp(functools.partial(_convolve, stride, jax.lax.Precision.DEFAULT), *(a.astype(jnp.float32) for a in saved))[1]
+  return pull(_rounded(g))
+
+
+_convolve_bfloat16.defvjp(_convolve_forward, _convolve_backward)
 
 
 @jax.custom_vjp

@@ -10,8 +10,6 @@ from jaxtyping import Array, Float
 from fields3d.core.numerics import Policy
 from fields3d.networks.attention import init_norm, layer_norm
 
-_LAYOUT = ("NHWC", "HWIO", "NHWC")
-
 
 def init_convolution(key: jax.Array, fan_in: int, fan_out: int) -> dict[str, jax.Array]:
   """A 3 x 3 kernel uniform in +-1/sqrt(9 fan_in), as PyTorch has it, and a bias of 0."""
@@ -22,12 +20,7 @@ def init_convolution(key: jax.Array, fan_in: int, fan_out: int) -> dict[str, jax
 def convolve(params: dict[str, jax.Array], planes: Float[Array, "r k n n c"], policy: Policy,
              stride: int = 1) -> Float[Array, "r k n2 n2 d"]:
   """A 3 x 3 convolution of every plane, zeros around it; n2 = n / stride."""
-  h, w = planes.reshape(-1, *planes.shape[2:]), params["w"]
-  if policy.compute == "bfloat16":
-    h, w = h.astype(jnp.bfloat16), w.astype(jnp.bfloat16)
-  precision = {"float32": jax.lax.Precision.HIGHEST, "tensorfloat32": jax.lax.Precision.HIGH}.get(policy.compute)
-  h = jax.lax.conv_general_dilated(h, w, (stride, stride), [(1, 1), (1, 1)], dimension_numbers=_LAYOUT, precision=precision)
-  h = h.astype(jnp.float32) + params["b"][None, None, None, :]
+  h = policy.convolve(planes.reshape(-1, *planes.shape[2:]), params["w"], stride) + params["b"][None, None, None, :]
   return h.reshape(*planes.shape[:2], *h.shape[1:])
 
 

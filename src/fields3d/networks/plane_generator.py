@@ -11,7 +11,6 @@ from jaxtyping import Array, Float
 from fields3d.core.numerics import Compute, Policy
 from fields3d.networks.mlp import init_linear, linear
 
-_LAYOUT = ("NHWC", "HWIO", "NHWC")
 _SLOPE = 0.2  # of the leaky rectifier
 
 
@@ -57,14 +56,7 @@ def plane_generator(code_dim: int, features: int = 16, coarsest: int = 8, doubli
     for i in range(doublings):
       h = jnp.repeat(jnp.repeat(jax.nn.leaky_relu(h, _SLOPE), 2, axis=1), 2, axis=2)
       layer = params[f"conv_{i}"]
-      h = _convolve(h, layer["w"], compute) + layer["b"][None, None, None, :]
+      h = policy.convolve(h, layer["w"]) + layer["b"][None, None, None, :]
     return h.reshape(len(z), nodes, nodes, 3, features)
 
   return PlaneGenerator(init, apply, nodes)
-
-
-def _convolve(h: jax.Array, w: jax.Array, compute: str) -> jax.Array:
-  if compute == "bfloat16":
-    h, w = h.astype(jnp.bfloat16), w.astype(jnp.bfloat16)
-  precision = {"float32": jax.lax.Precision.HIGHEST, "tensorfloat32": jax.lax.Precision.HIGH}.get(compute)
-  return jax.lax.conv_general_dilated(h, w, (1, 1), "SAME", dimension_numbers=_LAYOUT, precision=precision).astype(jnp.float32)

@@ -8,6 +8,7 @@ the same command continues the same run, bit for bit, on one topology.
 import collections
 import contextlib
 import dataclasses
+import itertools
 import math
 import os
 import pathlib
@@ -59,29 +60,38 @@ class LoopSettings:
   max_rollbacks: Index = 2
 
 
-@contextlib.contextmanager
-def stop_requests() -> Iterator[Callable[[int], bool]]:
-  """Yields (step) -> whether SIGTERM or SIGINT has asked to stop; a second SIGINT interrupts a run of one process at once.
+_ASKED = itertools.count()  # how often this process has asked the others whether to stop
 
-  With several processes, all agree on the same step through jax's preemption service, which then handles SIGTERM; SIGINT,
-  however often it comes, is passed on to it.
+
+@contextlib.contextmanager
+def stop_requests() -> Iterator[Callable[[], bool]]:
+  """Yields () -> whether SIGTERM or SIGINT has asked to stop; a second SIGINT interrupts a run of one process at once.
+
+  With several processes, which all ask equally often, they agree on the same time of asking through jax's preemption service,
+  which then handles SIGTERM; SIGINT, however often it comes, is passed on to it. The service is told how often it was asked: of
+  steps, that start anywhere and are set back by a rollback, it would miss the one that it has chosen.
   """
   asked = threading.Event()
 
   def handle(number, frame):
     del frame
     if not alone:
-      os.kill(os.getpid(), signal.SIGTERM)
-    elif number == signal.SIGINT and asked.is_set():
+      return os.kill(os.getpid(), signal.SIGTERM)
+    if number == signal.SIGINT and asked.is_set():
       raise KeyboardInterrupt
     asked.set()
+
+  def agreed():
+    if not asked.is_set() and multihost_utils.reached_preemption_sync_point(next(_ASKED)):
+      asked.set()
+    return asked.is_set()
 
   alone = jax.process_count() == 1
   main = threading.current_thread() is threading.main_thread()
   numbers = () if not main else (signal.SIGTERM, signal.SIGINT) if alone else (signal.SIGINT,)
   old = {number: signal.signal(number, handle) for number in numbers}
   try:
-    yield (lambda step: asked.is_set()) if alone else multihost_utils.reached_preemption_sync_point
+    yield asked.is_set if alone else agreed
   finally:
     for number, handler in old.items():
       signal.signal(number, handler)
@@ -133,12 +143,12 @@ class Loop:
       self._save(blocking=True)
     return self.state
 
-  def _advance(self, stop: Callable[[int], bool]) -> bool:
+  def _advance(self, stop: Callable[[], bool]) -> bool:
     """Steps from here to the next rollback or to the end; returns whether there is more to do."""
     self.idle.start()
     with Prefetch(self._make_batch, self.step + self.offset, self.settings.prefetch) as batches:
       while True:
-        stopping = stop(self.step)
+        stopping = stop()
         boundary = stopping or self.step >= self.num_steps or self.step % self.settings.checkpoint_every == 0
         self.due |= boundary
         reason = self._settle(0 if boundary else 1)
