@@ -40,7 +40,7 @@ def diffusion_prior(diffusion: Annotated[Diffusion, From(DIFFUSIONS)], network: 
 
   Args:
     label_dropout, token_dropout: the share of rows that are trained without their label, without their tokens. Where there are
-      both, each row is given one of them, by a fair coin: draws are asked for by one or the other.
+      both, a row with tokens has no label: draws are asked for by one or the other.
     guidance: scale of classifier-free guidance where draws have a label or tokens; 1 is none of it, and half the work.
 
   Source: latent diffusion (Rombach et al. 2022), section 3; classifier-free guidance (Ho & Salimans 2022), equation 6.
@@ -57,9 +57,7 @@ def diffusion_prior(diffusion: Annotated[Diffusion, From(DIFFUSIONS)], network: 
       label = jnp.where(jax.random.bernoulli(label_key, label_dropout, label.shape), -1, label)
     if tokens is not None:
       kept = jax.random.bernoulli(token_key, 1 - token_dropout, (len(tokens),))
-      if label is not None:
-        by_label = jax.random.bernoulli(jax.random.fold_in(token_key, 1), 0.5, kept.shape)
-        label, kept = jnp.where(by_label, label, -1), kept & ~by_label
+      label = None if label is None else jnp.where(kept, -1, label)
       tokens = tokens * kept[:, None, None]
     return jnp.mean(diffusion.loss(ask(params, label, tokens, net_key), z, noise_key))
 
