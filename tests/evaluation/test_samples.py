@@ -9,7 +9,15 @@ import trimesh
 from fields3d.core.errors import UsageFault
 from fields3d.core.types import Dataset, Mesh
 from fields3d.evaluation.results import EvaluationInput
-from fields3d.evaluation.samples import FOLDER, cleaned, clouds_of, draw_meshes, reference_meshes
+from fields3d.evaluation.samples import (
+    FOLDER,
+    cleaned,
+    cloud_key,
+    clouds_of,
+    draw_clouds,
+    draw_meshes,
+    reference_meshes,
+)
 
 NO_SHAPES = Dataset({"bounds": [[-1.0] * 3, [1.0] * 3]}, lambda *_: {}, lambda split: [])
 
@@ -32,6 +40,20 @@ def test_a_draw_does_not_depend_on_how_many_are_asked_for(tmp_path):
   for a, b in zip(few, again[:3], strict=True):
     assert (a is None) == (b is None)
     assert a is None or np.array_equal(a.vertices, b.vertices)
+
+
+def test_points_of_a_draw_are_of_other_keys_than_the_codes_and_of_one_for_a_seed_and_an_index(tmp_path):
+  asked = {"codes": [], "points": []}
+  def sample(key, num):
+    asked["codes"] += [key, *jax.random.split(key, 40), *(jax.random.fold_in(key, i) for i in range(40))]
+    return jnp.zeros((num, 1))
+  def points(z, key):
+    asked["points"].append(key)
+    return jax.random.normal(key, (8, 3))
+  draw_clouds(given(tmp_path, {"sample": sample, "points": points}), 18, 8, seed=5)
+  data = {name: [jax.random.key_data(key).tobytes() for key in keys] for name, keys in asked.items()}
+  assert data["points"] == [jax.random.key_data(cloud_key(5, i)).tobytes() for i in range(18)]
+  assert len(set(data["points"])) == 18 and not set(data["points"]) & set(data["codes"])
 
 
 def test_radii_of_drawn_spheres_are_the_codes(tmp_path):

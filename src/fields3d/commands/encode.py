@@ -30,7 +30,7 @@ def run(args: argparse.Namespace) -> int:
   import numpy as np
 
   from fields3d.commands.rundir import open_run
-  from fields3d.core.errors import UsageFault, require_memory
+  from fields3d.core.errors import MissingInput, UsageFault, require_memory
   from fields3d.core.progress import progress
   from fields3d.core.strict_json import make_place
   from fields3d.core.task import lookup
@@ -41,6 +41,9 @@ def run(args: argparse.Namespace) -> int:
   latents_of = lookup(opened.predict, "latents", f"{args.workdir}: the task's shapes have no latents")
   out = args.out or args.workdir / "latents.npz"
   make_place(out)
+  checkpoint = digest_of(args.workdir / "checkpoints" / str(opened.step))  # now: a run that trains on may drop the step
+  if checkpoint is None:
+    raise MissingInput(args.workdir / "checkpoints" / str(opened.step), "has gone meanwhile", "run the command again")
   shapes = opened.dataset.shapes("train")
   kept, have, position = None, np.zeros(len(shapes), int), 0
   with progress() as show:
@@ -58,6 +61,6 @@ def run(args: argparse.Namespace) -> int:
           have[shape] += 1
       position += 1
       show("latents", have.sum(), args.draws * len(shapes))
-  write_latents(out, kept, shapes, opened.step, digest_of(opened.workdir / "checkpoints" / str(opened.step)))
+  write_latents(out, kept, shapes, opened.step, checkpoint)
   print(f"{out}: latents {found.shape[1:]} of {len(shapes):,} shapes, {args.draws} of each, of step {opened.step}")
   return 0

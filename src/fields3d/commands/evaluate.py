@@ -135,7 +135,8 @@ def _outdated(args: argparse.Namespace, sections: Mapping, wanted: Sequence[str]
   if record.checkpoint != _checkpoint(args.workdir, step):
     return list(wanted)
   before = lambda name: _made_with(record.provenance[name]["command"], sections[name])
-  return [name for name in wanted if name not in record.evaluations or before(name) != _made_with(_command(args), sections[name])
+  return [name for name in wanted if name in record.failed or name not in record.evaluations
+          or before(name) != _made_with(_command(args), sections[name])
           or not _is_of(record.evaluations[name], sections[name], args.seed)]
 
 
@@ -272,6 +273,7 @@ def _finish(args: argparse.Namespace, config: Mapping, step: int, measured: Sequ
   from fields3d.evaluation.report import evaluation_dir, write_report
   from fields3d.evaluation.tables import latex, markdown, record_tables
   json_path, trained = record_path(args.workdir, step), args.workdir / "environment.json"
+  read_record(json_path)
   with strict_json.one_at_a_time(json_path.parent):
     record = read_record(json_path)
     tables, written = record_tables(record, args.workdir.resolve().name), [json_path]
@@ -287,7 +289,7 @@ def _finish(args: argparse.Namespace, config: Mapping, step: int, measured: Sequ
     shown |= {"trained": _excerpt(strict_json.read(trained))} if trained.is_file() else {}
     report = write_report(args.workdir, step, evaluations, command=_commands(record), config=config,
                           environment=shown, failed=record.failed)
-  _print(step, {section: evaluations[section] for section in measured}, args.workdir)
+  _print(step, {section: evaluations[section] for section in measured if section in evaluations}, args.workdir)
   print(*written, report, sep="\n")
 
 

@@ -25,7 +25,7 @@ import pathlib
 from collections.abc import Iterator
 
 from fields3d.core import strict_json
-from fields3d.core.errors import MissingInput, UsageFault
+from fields3d.core.errors import MissingInput, UsageFault, from_os_error
 
 HELP = "train an experiment from its config file, or resume it"
 
@@ -157,15 +157,18 @@ def _check_latents(config: dict, dataset, workdir: pathlib.Path) -> str | None:
   path, start = dataset.info.get("latents"), config.get("init_from")
   if not path or not start:
     return None
-  kept, checkpoint = made_by(path)
-  with open(path, "rb") as file:
-    digest = hashlib.file_digest(file, "sha256").hexdigest()
-  if _begun(workdir):
-    if read_run_config(workdir).get("latents") not in (None, digest):
-      raise UsageFault(path, "is another file than the run began with", "put that one back, or give another --workdir")
-  elif checkpoint != digest_of(newest := newest_step(start)):
-    raise UsageFault(path, f"is of step {kept} of a run, the parameters are those of {newest}",
-                     f"fields3d encode {start}, and --config.data.path={start}/latents.npz")
+  if not _begun(workdir):
+    kept, checkpoint = made_by(path)
+    if checkpoint != digest_of(newest := newest_step(start)):
+      raise UsageFault(path, f"is of step {kept} of a run, the parameters are those of {newest}",
+                       f"fields3d encode {start}, and --config.data.path={start}/latents.npz")
+  try:
+    with open(path, "rb") as file:
+      digest = hashlib.file_digest(file, "sha256").hexdigest()
+  except OSError as error:
+    raise from_os_error(error, path) from error
+  if _begun(workdir) and read_run_config(workdir).get("latents") not in (None, digest):
+    raise UsageFault(path, "is another file than the run began with", "put that one back, or give another --workdir")
   return digest
 
 

@@ -174,7 +174,8 @@ def _to_srgb(image: Image.Image, path: str | os.PathLike) -> Image.Image:
   profile = _profile(image, path)
   if profile is None:
     return image
-  wide, kind = image.convert("RGBA"), "L" if profile.profile.xcolor_space.strip() == "GRAY" else "RGB"
+  wide = image.convert("RGBA")
+  kind = "L" if profile.profile.xcolor_space.strip() == "GRAY" and image.mode in ("1", "L", "LA") else "RGB"
   try:
     out = ImageCms.profileToProfile(wide.convert(kind), profile, ImageCms.createProfile("sRGB"), outputMode="RGB")
   except ImageCms.PyCMSError as e:

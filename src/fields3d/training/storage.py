@@ -350,8 +350,9 @@ def _beside(words: list[str]) -> set[str]:
   >>> _beside(["evaluate", "gs://b/run", "--surfaces", "gs://b/points"])
   {'gs://b/points'}
   """
-  found = {after for word, after in zip(words, words[1:]) if word == "--surfaces"}
-  return found | {word.partition("=")[2] for word in words if word.startswith("--surfaces=")}
+  found = [after for word, after in zip(words, words[1:]) if word == "--surfaces"]
+  found += [word.partition("=")[2] for word in words if word.startswith("--surfaces=")]
+  return {url.rstrip("/") for url in found}
 
 
 def _make_way(local: pathlib.Path, folder: bool) -> None:
