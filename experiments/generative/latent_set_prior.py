@@ -37,7 +37,7 @@ def get_config(arg=None):
   width, depth = (16, 2) if local else (512, 24) if paper else (128, 4)
   config.task = dict(
       name="latent_prior", by_class=True, base=base.task, scan_points=8 if local else 64, calibrate=10 if local else 100,
-      prior=dict(name="diffusion", sampler=dict(name="heun", steps=4 if local else 18),
+      prior=dict(name="diffusion", sampler=dict(name="heun", steps=4 if local else 18), token_dropout=0.5,
                  diffusion=dict(noise=dict(name="edm"), target="edm", sigma_data=1.0),
                  network=dict(name="set_transformer", width=width, depth=depth, heads=2 if local else 8 if paper else 4)))
   config.optim = dict(prior=dict(
