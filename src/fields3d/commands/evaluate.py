@@ -147,9 +147,10 @@ def _made_with(command: str, section: Mapping[str, Any]) -> set[tuple[str, str]]
   [('--config.task.d', '1'), ('--surfaces', 'c')]
   """
   words = shlex.split(command)
-  surfaces = set(zip(words, words[1:])) if _asks_surface(section) else set()
-  settings = {word.partition("=")[::2] for word in words if word.startswith("--config.") and not word.startswith("--config.evals.")}
-  return settings | {(flag, value) for flag, value in surfaces if flag == "--surfaces"}
+  made = {word.partition("=")[::2] for word in words if word.startswith("--config.") and not word.startswith("--config.evals.")}
+  if _asks_surface(section):
+    made |= {(flag, value) for flag, value in zip(words, words[1:]) if flag == "--surfaces"}
+  return made
 
 
 def _is_of(evaluation, section: Mapping[str, Any], chosen: int | None) -> bool:
@@ -165,11 +166,12 @@ def _is_of(evaluation, section: Mapping[str, Any], chosen: int | None) -> bool:
 
 
 def _known_step(args: argparse.Namespace) -> int:
-  """The step whose record is to be shown."""
-  from fields3d.evaluation.records import recorded_steps
+  """The step whose record is to be shown; there is one."""
+  from fields3d.evaluation.records import read_record, record_path, recorded_steps
   known = recorded_steps(args.workdir) if args.step is None else [args.step]
   if not known:
     raise MissingInput(args.workdir / "eval", "holds no evaluation", "leave --only none out")
+  read_record(record_path(args.workdir, known[-1]))
   return known[-1]
 
 
@@ -203,11 +205,6 @@ def _measure(args: argparse.Namespace, sections: Mapping, wanted: Sequence[str])
   checkpoint, found, faults = _checkpoint(args.workdir, opened.step), {}, {}
   if path.is_file():
     read_record(path)  # a damaged one is told before anything is measured
-
-  def add():
-    return add_to_record(path, Record(opened.step, made["command"], place, checkpoint, found, dict.fromkeys(found, made),
-                                      {n: _line(e) for n, e in faults.items()}), list(sections))
-
   for name, evaluator in evaluators.items():
     try:
       found[name] = _evaluate(opened, name, evaluator, args.seed)
@@ -216,14 +213,14 @@ def _measure(args: argparse.Namespace, sections: Mapping, wanted: Sequence[str])
         found[name] = dataclasses.replace(found[name], warnings=[*found[name].warnings, said])
     except Exception as error:  # Whatever it is, the others' results count; main says what it means.
       faults[name] = error
-      continue
-    add()
+    if found:
+      add_to_record(path, Record(opened.step, made["command"], place, checkpoint, found, dict.fromkeys(found, made),
+                                 {n: _line(e) for n, e in faults.items()}), list(sections))
   errors = list(faults.values())
   for error in errors[1:]:
     print(f"fields3d: {_line(error)}", file=sys.stderr)
   if not found:
     raise errors[0]
-  add()
   return opened.step, list(found), errors[0] if errors else None
 
 
@@ -273,7 +270,6 @@ def _finish(args: argparse.Namespace, config: Mapping, step: int, measured: Sequ
   from fields3d.evaluation.report import evaluation_dir, write_report
   from fields3d.evaluation.tables import latex, markdown, record_tables
   json_path, trained = record_path(args.workdir, step), args.workdir / "environment.json"
-  read_record(json_path)
   with strict_json.one_at_a_time(json_path.parent):
     record = read_record(json_path)
     tables, written = record_tables(record, args.workdir.resolve().name), [json_path]

@@ -27,6 +27,8 @@ from fields3d.core.errors import nearest
 HELP = "two meshes"
 GROUPS = ("surface", "iou", "distances", "normals", "edges", "voxels", "transport", "silhouettes")
 PROTOCOLS = ("deepsdf", "occnet", "vecset", "get3d")
+_SETTINGS = {"points": 30_000, "iou_points": 100_000, "thresholds": (0.01, 0.02), "frame": "normalised", "metrics": ("surface", "iou"),
+             "max_distance": None}  # where no protocol settles them
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -77,8 +79,7 @@ def measure(args: argparse.Namespace) -> tuple:
   from fields3d.evaluation.geometry import compare
   from fields3d.evaluation.protocols import measure_meshes, mesh_protocol, protocol_frame
   from fields3d.geometry.meshes import normalise
-  own = {name: value for name in ("points", "iou_points", "thresholds", "frame", "metrics", "max_distance")
-         if (value := getattr(args, name)) is not None}
+  own = {name: getattr(args, name) for name in _SETTINGS if getattr(args, name) is not None}
   if args.protocol and own:
     raise UsageFault(f"--{next(iter(own)).replace('_', '-')}", f"is settled by --protocol {args.protocol}", "leave one of them out")
   prediction, warnings = read_mesh(args.prediction)
@@ -92,9 +93,9 @@ def measure(args: argparse.Namespace) -> tuple:
     return f"{title} [{args.protocol}]", found, warnings, record
   truth, frame = normalise(truth, margin=1.0)
   prediction = Mesh((prediction.vertices - frame.offset) / frame.scale, prediction.faces)
-  world = own.get("frame") == "world"
-  limit = args.max_distance and args.max_distance / (frame.scale if world else 1.0)
-  found = compare(prediction, truth, points=args.points or 30_000, iou_points=args.iou_points or 100_000,
-                  thresholds=args.thresholds or (0.01, 0.02), seed=args.seed, frame=frame if world else None,
-                  groups=args.metrics or ("surface", "iou"), max_distance=limit)
+  settings = _SETTINGS | own
+  world = settings.pop("frame") == "world"
+  limit = settings["max_distance"] and settings["max_distance"] / (frame.scale if world else 1.0)
+  found = compare(prediction, truth, seed=args.seed, frame=frame if world else None, groups=settings.pop("metrics"),
+                  **{**settings, "max_distance": limit})
   return title, found, warnings, {"frame": dataclasses.asdict(frame)}

@@ -18,14 +18,13 @@ examples:
 
 import argparse
 import contextlib
-import hashlib
 import json
 import os
 import pathlib
 from collections.abc import Iterator
 
 from fields3d.core import strict_json
-from fields3d.core.errors import MissingInput, UsageFault, from_os_error
+from fields3d.core.errors import MissingInput, UsageFault
 
 HELP = "train an experiment from its config file, or resume it"
 
@@ -152,22 +151,20 @@ def _check_latents(config: dict, dataset, workdir: pathlib.Path) -> str | None:
   """
   from fields3d.commands.experiment import read_run_config
   from fields3d.data.encoded import made_by
+  from fields3d.data.sources import content_hash
   from fields3d.training.manifest import digest_of
   from fields3d.training.transfer import newest_step
   path, start = dataset.info.get("latents"), config.get("init_from")
   if not path or not start:
     return None
-  if not _begun(workdir):
+  begun = _begun(workdir)
+  if not begun:
     kept, checkpoint = made_by(path)
     if checkpoint != digest_of(newest := newest_step(start)):
       raise UsageFault(path, f"is of step {kept} of a run, the parameters are those of {newest}",
                        f"fields3d encode {start}, and --config.data.path={start}/latents.npz")
-  try:
-    with open(path, "rb") as file:
-      digest = hashlib.file_digest(file, "sha256").hexdigest()
-  except OSError as error:
-    raise from_os_error(error, path) from error
-  if _begun(workdir) and read_run_config(workdir).get("latents") not in (None, digest):
+  digest = content_hash(path).hex()
+  if begun and read_run_config(workdir).get("latents") not in (None, digest):
     raise UsageFault(path, "is another file than the run began with", "put that one back, or give another --workdir")
   return digest
 

@@ -36,7 +36,6 @@ class Policy:
     precision = {"float32": jax.lax.Precision.HIGHEST, "tensorfloat32": jax.lax.Precision.HIGH}[self.compute]
     return jnp.matmul(x, w, precision=precision)
 
-
   def convolve(self, x: Float[Array, "r n n c"], w: Float[Array, "k k c d"], stride: int = 1) -> Float[Array, "r m m d"]:
     """A convolution of pictures, zeros around them, m = n / stride: in every other way as `dot`.
 

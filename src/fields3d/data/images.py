@@ -151,6 +151,8 @@ def _opened(path: str | os.PathLike) -> Iterator[Image.Image]:
     raise BadData(path, f"no PNG, JPEG, WebP or BMP image: it begins with {head[:8]!r}", "save it as one of them") from e
   except (Image.DecompressionBombError, Image.DecompressionBombWarning) as e:
     raise too_large from e
+  except ImageCms.PyCMSError as e:
+    raise BadData(path, f"its colour profile cannot be used: {e}", "save it as sRGB without a profile") from e
   except (OSError, SyntaxError, ValueError, EOFError) as e:
     raise BadData(path, f"broken image: {e}", "replace it") from e
 
@@ -171,34 +173,28 @@ def _to_srgb(image: Image.Image, path: str | os.PathLike) -> Image.Image:
   if image.mode not in ("1", "L", "LA", "P", "PA", "RGB", "RGBA"):
     raise BadData(path, f"colours of mode {image.mode}", "save it as sRGB PNG or JPEG")
   _require_srgb_curve(image, path)
-  profile = _profile(image, path)
+  profile = _profile(image)
   if profile is None:
     return image
   wide = image.convert("RGBA")
   kind = "L" if profile.profile.xcolor_space.strip() == "GRAY" and image.mode in ("1", "L", "LA") else "RGB"
-  try:
-    out = ImageCms.profileToProfile(wide.convert(kind), profile, ImageCms.createProfile("sRGB"), outputMode="RGB")
-  except ImageCms.PyCMSError as e:
-    raise BadData(path, f"its colour profile cannot be used: {e}", "save it as sRGB without a profile") from e
+  out = ImageCms.profileToProfile(wide.convert(kind), profile, ImageCms.createProfile("sRGB"), outputMode="RGB")
   if _has_alpha(image):
     out.putalpha(wide.getchannel("A"))
   return out
 
 
-def _profile(image: Image.Image, path: str | os.PathLike) -> ImageCms.ImageCmsProfile | None:
+def _profile(image: Image.Image) -> ImageCms.ImageCmsProfile | None:
   """The image's colour profile; None without one, or where it is sRGB's own, whatever it is named."""
   content = image.info.get("icc_profile")
   if not content:
     return None
-  try:
-    profile = ImageCms.ImageCmsProfile(io.BytesIO(content))
-    if profile.profile.xcolor_space.strip() != "RGB":
-      return profile
-    steps = np.linspace(0, 255, 9).astype(np.uint8)
-    colors = np.stack(np.meshgrid(steps, steps, steps), axis=-1).reshape(27, 27, 3)
-    seen = ImageCms.profileToProfile(Image.fromarray(colors), profile, ImageCms.createProfile("sRGB"))
-  except ImageCms.PyCMSError as e:
-    raise BadData(path, f"its colour profile cannot be used: {e}", "save it as sRGB without a profile") from e
+  profile = ImageCms.ImageCmsProfile(io.BytesIO(content))
+  if profile.profile.xcolor_space.strip() != "RGB":
+    return profile
+  steps = np.linspace(0, 255, 9).astype(np.uint8)
+  colors = np.stack(np.meshgrid(steps, steps, steps), axis=-1).reshape(27, 27, 3)
+  seen = ImageCms.profileToProfile(Image.fromarray(colors), profile, ImageCms.createProfile("sRGB"))
   return None if np.abs(np.asarray(seen).astype(int) - colors).max() <= 2 else profile
 
 
@@ -216,7 +212,7 @@ def _load_16_bits(image: Image.Image, path: str | os.PathLike) -> np.ndarray:
   tile = image.tile[0]
   if tile.args not in ("RGB;16B", "RGBA;16B") or "transparency" in image.info:
     raise BadData(path, f"16-bit pixels of kind {tile.args}", "save it as 16-bit RGB or RGBA, or with 8 bits")
-  if _profile(image, path) is not None:
+  if _profile(image) is not None:
     raise BadData(path, "16-bit colours with a profile that is not sRGB", "convert it to sRGB")
   high = np.asarray(image).astype(np.uint16)
   with Image.open(path, formats=("PNG",)) as again:

@@ -49,7 +49,7 @@ class MeshSource:
     """sha256 of the file, and of the material and buffer files that it names."""
     sha = hashlib.sha256()
     for path in (self.path, *companions(self.path)):
-      sha.update(_hash(path))
+      sha.update(content_hash(path))
     return sha.hexdigest()
 
   def read(self) -> tuple[Mesh, list[str]]:
@@ -70,8 +70,8 @@ class SampleSource:
 
   def digest(self) -> str:
     """sha256 of the sample file, of what is read as its sign, and of its normalisation."""
-    frame = b"" if self.normalization is None else _hash(self.normalization)
-    return hashlib.sha256(_hash(self.path) + self.sdf_sign.encode() + frame).hexdigest()
+    frame = b"" if self.normalization is None else content_hash(self.normalization)
+    return hashlib.sha256(content_hash(self.path) + self.sdf_sign.encode() + frame).hexdigest()
 
   def read(self) -> tuple[SdfSamples, list[str]]:
     """The samples, outside first, and the reader's warnings."""
@@ -142,11 +142,10 @@ def companions(path: pathlib.Path) -> list[pathlib.Path]:
   if pattern is None:
     return []
   try:
-    data = path.read_bytes()
+    with open(path, "rb") as file:
+      data = file.read(int.from_bytes(file.read(20)[12:16], "little") if kind == ".glb" else -1)  # of a GLB its JSON alone
   except OSError as error:
     raise from_os_error(error, path) from None
-  if kind == ".glb":
-    data = data[20:20 + int.from_bytes(data[12:16], "little")]  # its JSON
   names, found = re.findall(pattern, data, re.MULTILINE), []
   for name in dict.fromkeys(names):
     name = urllib.parse.unquote_to_bytes(name) if kind in (".gltf", ".glb") else name
@@ -169,7 +168,8 @@ def _walk(root: pathlib.Path) -> Iterator[pathlib.Path]:
         yield pathlib.Path(folder, name)
 
 
-def _hash(path: pathlib.Path) -> bytes:
+def content_hash(path: str | os.PathLike) -> bytes:
+  """sha256 of a file. Raises: MissingInput, IOFault: it cannot be read."""
   try:
     with open(path, "rb") as f:
       return hashlib.file_digest(f, "sha256").digest()

@@ -52,7 +52,7 @@ def write_record(path: pathlib.Path, record: Record) -> None:
                "environment": dict(record.environment), "failed": dict(record.failed), "evaluations": found})
 
 
-def add_to_record(path: pathlib.Path, new: Record, order: Sequence[str] = ()) -> Record:
+def add_to_record(path: pathlib.Path, new: Record, order: Sequence[str]) -> None:
   """Writes a record with what the file has of other sections of the same checkpoint, also if that came there meanwhile.
 
   Args:
@@ -71,7 +71,6 @@ def add_to_record(path: pathlib.Path, new: Record, order: Sequence[str] = ()) ->
       new = dataclasses.replace(new, evaluations={section: found[section] for section in known},
                                 provenance={section: made[section] for section in known}, failed={**missed, **new.failed})
     write_record(path, new)
-  return new
 
 
 def read_record(path: pathlib.Path) -> Record:

@@ -350,9 +350,17 @@ def _beside(words: list[str]) -> set[str]:
   >>> _beside(["evaluate", "gs://b/run", "--surfaces", "gs://b/points"])
   {'gs://b/points'}
   """
-  found = [after for word, after in zip(words, words[1:]) if word == "--surfaces"]
-  found += [word.partition("=")[2] for word in words if word.startswith("--surfaces=")]
-  return {url.rstrip("/") for url in found}
+  return {url.rstrip("/") for url in _given(words, "--surfaces")}
+
+
+def _given(words: list[str], option: str) -> list[str]:
+  """The values that words give to an option.
+
+  >>> _given(["extract", "--step", "1", "--step=2"], "--step")
+  ['1', '2']
+  """
+  return [*(after for word, after in zip(words, words[1:]) if word == option),
+          *(word.partition("=")[2] for word in words if word.startswith(f"{option}="))]
 
 
 def _make_way(local: pathlib.Path, folder: bool) -> None:
@@ -374,10 +382,8 @@ def _fetch_folder(mirror: Mirror, words: list[str]) -> None:
   for step in manifest.candidates(mirror.local / CHECKPOINTS):
     if step not in there:
       shutil.rmtree(mirror.local / CHECKPOINTS / str(step))
-  wanted = [after for word, after in zip(words, words[1:]) if word == "--step"]
-  wanted += [word.partition("=")[2] for word in words if word.startswith("--step=")]
-  asked = [int(text) for text in wanted if text.isdecimal() and int(text) in there]
-  if any(word.partition("=")[0] == "--curve" for word in words) or words[:1] in (["run"], ["checkpoint"]):
+  asked = [int(text) for text in _given(words, "--step") if text.isdecimal() and int(text) in there]
+  if _given(words, "--curve") or words[:1] in (["run"], ["checkpoint"]):
     asked = there
   for step in asked:
     for problem in mirror.fetch_step(step):
