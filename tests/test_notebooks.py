@@ -12,13 +12,18 @@ ROOT = pathlib.Path(__file__).parents[1]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 
 
-@pytest.fixture(scope="module")
-def finished_run(tmp_path_factory):
+RUNS = {  # config -> what else it is told
+  "deepsdf/quickstart.py": ["--config.data.families=car", "--config.data.num_shapes=2", "--config.num_steps=400",
+                            "--config.optim.field.learning_rate=0.003"],
+  "classic/point_gan.py": ["--config.num_steps=4"],
+}
+
+
+@pytest.fixture(scope="module", params=RUNS, ids=lambda name: name.partition("/")[0])
+def finished_run(request, tmp_path_factory):
   run = tmp_path_factory.mktemp("notebook") / "run"
-  config = ROOT / "experiments" / "deepsdf" / "quickstart.py"
-  alike = ["--config.data.families=car", "--config.data.num_shapes=2", "--config.num_steps=400",
-           "--config.optim.field.learning_rate=0.003"]
-  assert main(["train", "--config", f"{config}:runlocal", "--workdir", str(run), *alike]) == 0
+  config = ROOT / "experiments" / request.param
+  assert main(["train", "--config", f"{config}:runlocal", "--workdir", str(run), *RUNS[request.param]]) == 0
   assert main(["evaluate", str(run)]) == 0
   return run
 

@@ -22,8 +22,8 @@ Expect: see "Classic families" in experiments/README.md.
   fields3d train --config experiments/classic/point_diffusion.py:runlocal --workdir runs/point_diffusion_local      (seconds)
 
 :furniture, of every experiment here, is the pack at $FIELDS3D_DATA/shapes/furniture (../shared/data by default), a fifth held out;
-preparing it takes some ten minutes of a core, once. --config.data.variants=3 joins stretched copies to each training shape.
-Often overridden: --config.task.prior.guidance=2  --config.data.families=chair
+preparing it takes ten minutes to half an hour of a core, once. --config.data.variants=3 joins stretched copies to each training shape.
+Often overridden: --config.task.prior.guidance=2  --config.data.families=chair (of the pack: --config.data.classes=...)
 """
 
 import os

@@ -18,7 +18,7 @@ Expect: see "Adversarial radiance" in experiments/README.md.
   fields3d train --config experiments/generative/adversarial.py:runlocal --workdir runs/local      (seconds)
 
 Often overridden: --config.task.penalty=wgan_gp --config.task.game=wgan --config.task.penalty_weight=10
-  --config.task.discriminator.spectral_norm=True  --config.data.source.families=car
+  --config.task.discriminator.spectral_norm=True (not of `:projected`)  --config.data.source.families=car
 """
 
 from ml_collections import ConfigDict

@@ -1,6 +1,6 @@
 """The original NeRF on LLFF's fern at 1/4 of the photographs' size, in normalised device coordinates.
 
-Source: Mildenhall et al. 2020, "NeRF", sections 5 and 6, appendix C (fern: 25.17 dB; jaxnerf 24.92): 64 coarse and 64 more fine
+Source: Mildenhall et al. 2020, "NeRF", sections 5 and 6, appendix C (fern: 25.17 dB; jaxnerf 24.83): 64 coarse and 64 more fine
   samples, batch and learning rates as jaxnerf's llff.yaml. The authors' noise on densities is left out.
 Expect: not run to its end: it is days on two cores, hours on a GPU.
 

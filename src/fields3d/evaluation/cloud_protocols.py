@@ -61,7 +61,7 @@ POINTFLOW = CloudProtocol(
              "metrics/pytorch_structural_losses/src/approxmatch.cu: matchcostkernel (sqrtf), approxmatchkernel "
              "(j > -2)",
              "test.py: evaluate_gen (samples and references denormalised by the training set's mean and deviation)",
-             "the factors 10^3 and 10^2: the caption of Yang et al. 2019, table 1 (from memory)"))
+             "the factors 10^3 and 10^2: the caption of Yang et al. 2019, table 1 (not looked up)"))
 
 PVD = CloudProtocol(
     name="pvd", chamfer="chamfer_sum_squared", emd="emd_sum_squared", points=2048, scale=0.5,

@@ -67,7 +67,7 @@ MESH_PROTOCOLS: Mapping[str, MeshProtocol] = {
         sources=(
             "facebookresearch/DeepSDF deep_sdf/metrics/chamfer.py: compute_trimesh_chamfer (30,000 samples, np.square, "
             "the two means summed, points / scale - offset)",
-            "x 1000: Park et al. 2019, tables 2 to 4 (from memory)",
+            "x 1000: Park et al. 2019, tables 2 to 4 (not looked up)",
             "the unit: fwilliams/point-cloud-utils issue 53, whose model's corners span 0.999")),
     "occnet": MeshProtocol(
         unit="side", length=1.0, points=100_000, iou=(100_000, 0.55),
@@ -84,7 +84,7 @@ MESH_PROTOCOLS: Mapping[str, MeshProtocol] = {
             "eval_meshes.py: MeshEvaluator(n_points=100000)",
             "occupancy_networks issue 23: the longest side of the box is 1",
             "a tenth of that side as the unit of Chamfer-L1, and the cube of side 1.1 for IoU: Mescheder et al. 2019, "
-            "section 4 and supplement (from memory)")),
+            "section 4 and supplement (not looked up)")),
     "vecset": MeshProtocol(
         unit="side", length=2.0, points=100_000, iou=(100_000, 1.0),
         measures={
