@@ -71,3 +71,23 @@ def test_decided_opacities_and_empty_space_cost_nothing():
   assert bool(jnp.all(jnp.isfinite(jax.grad(opacity_entropy)(jnp.array([0.0, 0.3, 1.0])))))
   assert float(sparsity(jnp.zeros(3), 0.1)) == 0
   np.testing.assert_allclose(sparsity(jnp.full(3, 2.0), 0.1), 1 - np.exp(-0.2), rtol=1e-6)
+
+
+@pytest.mark.parametrize("seed", [1, 3, 4])
+def test_the_blurred_loss_of_the_right_proposal_is_nothing_where_sections_are_a_hundred_thousandth(seed):
+  rng, blur = np.random.default_rng(seed), 0.003
+  wall = rng.uniform(0.3, 0.7)
+  s = np.sort(np.concatenate([np.linspace(0, 1, 20), wall + rng.uniform(-2e-4, 1.5e-3, 40)])).astype(np.float32).astype(np.float64)
+  depth = 1e4 * np.diff(s) * (s[1:] + s[:-1] > 2 * wall)
+  weights, ends = -np.expm1(-depth) * np.exp(depth - np.cumsum(depth)), np.linspace(0, 1, 65)
+  before = np.concatenate([[0], np.cumsum(weights)])
+  area = np.concatenate([[0], np.cumsum(np.diff(s) * (before[1:] + before[:-1]) / 2)])
+
+  def integral(t):  # of the cumulative weight, in float64
+    i = np.clip(np.searchsorted(s, t, side="right") - 1, 0, len(weights) - 1)
+    along = np.clip(t - s[i], 0, np.diff(s)[i])
+    return area[i] + along * (before[i] + weights[i] * along / np.diff(s)[i] / 2) + np.maximum(t - s[-1], 0) * before[-1]
+
+  mass = np.diff((integral(ends + blur) - integral(ends - blur)) / (2 * blur))
+  arrays = [jnp.asarray(a, jnp.float32)[None] for a in (s, weights, ends, mass)]
+  assert float(blurred_interlevel(*arrays, blur)) < 1e-4

@@ -128,6 +128,23 @@ def made(critic, **settings):
                               **dict(code_dim=8, samples=4, size=16, penalty="none") | settings)
 
 
+def test_a_wasserstein_critic_is_right_by_its_middle_whatever_it_adds(batch):
+  shares = []
+  for shift in (0.0, 100.0):
+    task = made(lambda pictures, shift=shift: shift + jnp.mean(pictures[..., :3], axis=(1, 2, 3)), game="wgan")
+    params, extra = task.init(jax.random.key(0))
+    scalars = jax.jit(task.losses["discriminator"])(params, extra, batch, jax.random.key(0), 0)[1]
+    shares.append([float(scalars[name]) for name in ("right_on_real", "right_on_fake")])
+  assert shares[0] == shares[1] and min(shares[0]) > 0
+
+
+def test_batches_without_poses_are_refused_in_one_line(batch):
+  task = made(lambda pictures: jnp.mean(pictures, axis=(1, 2, 3)))
+  params, extra = task.init(jax.random.key(0))
+  with pytest.raises(UsageFault, match="config.data: the batches have no pose; draw pictures"):
+    task.losses["discriminator"](params, extra, {k: v for k, v in batch.items() if k != "pose"}, jax.random.key(0), 0)
+
+
 def shown_to_the_critic(**settings):
   """A function of the generator's parameters and the batch: what the discriminator is shown of real pictures and of made ones."""
   shown = []

@@ -162,10 +162,18 @@ def test_moving_and_exposing_by_nothing_changes_nothing(dataset):
     (dict(curriculum=dict(color=1.0, cameras=1.0)), "no such corrections"),
     (dict(curriculum=dict(color=1.0, exposures=1.0)), "no such corrections"),
     (dict(curriculum=dict(color=1.0, interlevel=1.0)), "one level"),
+    (dict(interlevel_blur=(0.03,)), "the curriculum has no interlevel"),
+    (dict(curriculum=dict(color=1.0, interlevel=1.0), interlevel_blur=(0.03,)), "has 1 widths for 0 proposals"),
 ])
 def test_settings_that_do_not_fit_are_refused(dataset, settings, words):
   with pytest.raises(UsageFault, match=words):
     task_of(dataset, **settings)
+
+
+@pytest.mark.parametrize("name", RENDERERS)
+def test_data_that_are_no_scene_are_refused_in_one_line(name):
+  with pytest.raises(UsageFault, match="config.data: it is not a scene, there are no ndc, .*; give posed photographs"):
+    build(TASKS, dict(name="fit_radiance", field=NGP, **RENDERERS[name]), "task", info={"num_shapes": 2})
 
 
 def test_a_state_of_the_task_is_made_of_plain_arrays(dataset):

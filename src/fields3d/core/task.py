@@ -26,7 +26,7 @@ The names in `Task.predict`, over all tasks (an evaluator or command asks for on
 """
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -107,6 +107,21 @@ def lookup(predict: Mapping[str, Callable], name: str, asker: str) -> Callable:
   if name not in predict:
     raise UsageFault(asker, f"the task predicts no {name!r}", nearest(name, predict))
   return predict[name]
+
+
+def require(given: Mapping[str, Any], names: Sequence[str], what: str, remedy: str) -> None:
+  """A fault where batches, or a dataset's facts, lack what a task reads.
+
+  Args:
+    what: "the batches have" or the like. remedy: which data have it.
+
+  >>> require({"rgb": 0}, ("rgb", "pose"), "the batches have", "use pictures of shapes")
+  Traceback (most recent call last):
+  ...
+  fields3d.core.errors.UsageFault: --config.data: the batches have no pose; use pictures of shapes
+  """
+  if missing := [name for name in names if name not in given]:
+    raise UsageFault("--config.data", f"{what} no {', '.join(missing)}", remedy)
 
 
 def field_of(predict: Mapping[str, Callable], z: jax.Array, info: Mapping[str, Any], pred: str = "sdf",

@@ -1,7 +1,8 @@
 """What every adversarial task may choose from: games, penalties on the critic's gradient, consistency.
 
 A critic gives one number for each picture, high for real ones, or k of them, (b, k), from critics that share their work; here
-it comes as a function (pictures (b, ...)) -> (b,) with its parameters bound. Every loss is a mean over the batch, and a sum over critics.
+it comes as a function (pictures (b, ...)) -> (b,) with its parameters bound. Every loss is a mean over the batch, and a sum
+over critics; `consistency` is a mean over both.
 """
 
 from collections.abc import Callable

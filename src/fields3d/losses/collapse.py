@@ -10,14 +10,14 @@ _ELEMENTS = 128  # of a set, evenly spaced in its order, that distances look at
 def apart(a: Float[Array, "k ..."], b: Float[Array, "l ..."]) -> Float[Array, "k l"]:
   """Distances of all pairs: of sets (m, d) the mean distance to the nearest element, both ways; else root mean squares.
 
-  Sets are thinned to 128 elements, so that equal ones of another order are near 0 only as far as those cover them.
+  Sets are thinned to at most 128 elements, so that equal ones of another order are near 0 only as far as those cover them.
 
   >>> apart(jnp.zeros((1, 4)), jnp.array([[2.0, 2, 2, 2], [0, 0, 0, 0]])).tolist()
   [[2.0, 0.0]]
   """
   if a.ndim != 3:
     return jnp.sqrt(jnp.mean((a.reshape(len(a), 1, -1) - b.reshape(1, len(b), -1)) ** 2, axis=-1))
-  a, b = (x[:, ::max(1, x.shape[1] // _ELEMENTS)] for x in (a, b))
+  a, b = (x[:, ::-(-x.shape[1] // _ELEMENTS)] for x in (a, b))
 
   def one(x):
     distances = jnp.sqrt(jnp.sum((x[None, :, None] - b[:, None]) ** 2, axis=-1))  # (l, m, m)

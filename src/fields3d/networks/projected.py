@@ -5,6 +5,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from fields3d.core.config import Count, Index
+from fields3d.core.errors import UsageFault
 from fields3d.networks import alexnet
 from fields3d.networks.discriminator import (
   Discriminator,
@@ -26,16 +27,18 @@ def projected(width: Count = 32, widest: Count = 128, head: Count = 64, group: I
   A head sees unit vectors of a layer's features mixed at random, once and for all, and has two convolutions with spectral
   norm, a mean over places, and the projection of the condition. To its score it adds a layer of each mean feature's deviation
   among pictures, so that draws of one colour are seen whatever their poses. Penalties of gradients are of the pixels' score
-  alone. The frozen weights are part of the parameters, so that a checkpoint is whole; they get no gradient.
+  alone. The frozen weights ("alexnet", "mixing") are part of the parameters, so that a checkpoint is whole; they get no gradient,
+  but an optimiser with weight_decay wears them too, unless its `decay` names others.
 
   Args:
     width, widest: of `discriminator`. head: channels of a head.
-    group: pictures among which deviations are measured, the largest divisor of the batch up to it; 0 measures none.
+    group: pictures among which the heads measure deviations, the largest divisor of the batch up to it; 0 measures none. (The
+      discriminator of pixels measures its own.)
     enlarge: pictures are enlarged by so much, bilinearly, before AlexNet sees their first three channels.
     weights: the file of AlexNet's weights, see `networks.alexnet`.
 
   Raises:
-    MissingInput, BadData: no such file, or another one.
+    MissingInput, BadData: no such file, or another one. UsageFault: pictures of which AlexNet's last layer leaves nothing.
 
   Source: Sauer et al. 2021, "Projected GANs converge faster", section 3.2, for frozen features, mixed at random; Kumari et
     al. 2022, "Ensembling off-the-shelf models for GAN training", for heads beside a discriminator of pixels; Karras
@@ -44,6 +47,9 @@ def projected(width: Count = 32, widest: Count = 128, head: Count = 64, group: I
   pixels = discriminator(width, widest)
 
   def init(key, size, channels, condition_dim=0):
+    if size * enlarge < alexnet.SMALLEST:
+      raise UsageFault("--config.task.discriminator.enlarge", f"AlexNet sees {size * enlarge} pixels a side, less than its "
+                       f"{alexnet.SMALLEST}", f"set it to {-(-alexnet.SMALLEST // size)}")
     pixel_key, *head_keys = jax.random.split(key, 1 + len(_LAYERS))
     found = alexnet.find_weights(weights)
     frozen = {name: jnp.asarray(value, jnp.float32) for name, value in found.items() if name.startswith("conv")}

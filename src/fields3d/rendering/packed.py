@@ -10,18 +10,19 @@ import jax.numpy as jnp
 from fields3d.core.config import Count, Fraction, Given, NonNegative, Positive, Range
 from fields3d.core.errors import UsageFault
 from fields3d.core.numerics import norm
+from fields3d.core.task import require
 from fields3d.core.types import Rays
 from fields3d.rendering.grid import OccupancyGrid, full_grid, refresh_grid, share_occupied
 from fields3d.rendering.marching import (
-    Packed,
-    Steps,
-    candidates,
-    light_before,
-    pack,
-    packed_weights,
-    sum_by_ray,
-    thinned,
-    whole_rays,
+  Packed,
+  Steps,
+  candidates,
+  light_before,
+  pack,
+  packed_weights,
+  sum_by_ray,
+  thinned,
+  whole_rays,
 )
 from fields3d.rendering.renderer import Radiance, Rendered, Renderer
 from fields3d.rendering.samplers import box_interval
@@ -64,6 +65,7 @@ def packed(info: Annotated[Mapping, Given()], budget: Annotated[int, Range(ge=25
     if samples % groups:
       raise UsageFault(f"--config.task.renderer.{name}", f"{samples} samples do not divide over {groups} groups",
                        f"give a multiple of {groups}")
+  require(info, ("ndc", "near", "far", "unbounded", "bounds"), "it is not a scene, there are", "give posed photographs of one")
   half = 1.0 if info["unbounded"] else float(info["bounds"][1][0])
   reach = half * 2.0 ** (cascades - 1)
   near, far = (0.0, 1.0) if info["ndc"] else (info["near"], info["far"])

@@ -13,7 +13,7 @@ from fields3d.core.config import Count, From, Given, NonNegative, Positive, Rang
 from fields3d.core.errors import UsageFault
 from fields3d.core.numerics import norm
 from fields3d.core.schedules import Rate, Schedule, as_schedule
-from fields3d.core.task import Task
+from fields3d.core.task import Task, require
 from fields3d.fields import STYLED_FIELDS
 from fields3d.fields.styled import StyledField
 from fields3d.losses.adversarial import (
@@ -164,6 +164,7 @@ class _Adversarial:
 
   def discriminator_loss(self, params, extra, batch, key, step):
     del extra
+    require(batch, ("pose", "rgb", "alpha"), "the batches have", 'draw pictures, as with draws=dict(name="images")')
     patch_key, fake_key, penalty_key, shift_key = jax.random.split(key, 4)
     batch = self._turned(batch, key)
     patches = self._patches(patch_key, len(batch["pose"]), step)
@@ -177,7 +178,8 @@ class _Adversarial:
     critic_of_fakes = lambda pictures: self.network.apply(params["discriminator"], pictures, seen_from)
     on_real, on_fake = critic(real), critic_of_fakes(fake)
     game = critic_loss(on_real, on_fake, self.game)
-    scalars = {"game": game, "right_on_real": jnp.mean(on_real > 0), "right_on_fake": jnp.mean(on_fake < 0),
+    middle = 0.5 * (jnp.mean(on_real, 0) + jnp.mean(on_fake, 0)) if self.game == "wgan" else 0.0  # its scores have no zero
+    scalars = {"game": game, "right_on_real": jnp.mean(on_real > middle), "right_on_fake": jnp.mean(on_fake < middle),
                "score_gap": jnp.mean(on_real) - jnp.mean(on_fake), **collapse(fake[:_WATCHED], real[:_WATCHED])}
     total = game
     if self.penalty != "none" and self.penalty_weight:

@@ -2,7 +2,7 @@
 
 import dataclasses
 import types
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Any, Literal
 
 import jax
@@ -12,7 +12,7 @@ from fields3d.core.config import Count, From, Given, Index, Positive, Range
 from fields3d.core.errors import UsageFault, nearest
 from fields3d.core.numerics import mean_where, norm
 from fields3d.core.schedules import Curriculum, Schedule, as_schedule, at
-from fields3d.core.task import Task
+from fields3d.core.task import Task, require
 from fields3d.core.types import Rays
 from fields3d.fields import RADIANCE_FIELDS
 from fields3d.fields.field import RadianceField
@@ -71,7 +71,9 @@ def fit_radiance(field: Annotated[RadianceField, From(RADIANCE_FIELDS)], rendere
   Source: NeRF (Mildenhall et al. 2020); mip-NeRF 360 (Barron et al. 2022) for the terms and the contraction; Martin-Brualla
     et al. 2021 for appearance codes.
   """
+  require(info, ("ndc", "num_views"), "it is not a scene, there are", "give posed photographs of one")
   schedules = {name: as_schedule(value) for name, value in curriculum.items()}
+  _check_blurs(schedules, renderer, interlevel_blur)
   _check(schedules, field, renderer, proposals, info, {"cameras": refine_cameras, "exposures": fit_exposure})
   sky = mlp(width=32, depth=1) if background == "learned" else None
   fit = _FitRadiance(field, dict(proposals), renderer, info, schedules, loss, background, sky,
@@ -112,6 +114,14 @@ def _check(schedules: Mapping, field: RadianceField, renderer: Renderer, proposa
     if proposal.appearance_dim not in (0, field.appearance_dim):
       raise UsageFault(f"--config.task.proposals.{name}.appearance_dim", f"is {proposal.appearance_dim}, the field's is "
                        f"{field.appearance_dim}", "give the field's, or 0")
+
+
+def _check_blurs(schedules: Mapping, renderer: Renderer, blurs: Sequence[float]) -> None:
+  if blurs and "interlevel" not in schedules:
+    raise UsageFault("--config.task.interlevel_blur", "the curriculum has no interlevel", "add the term, or set it to ()")
+  if blurs and len(blurs) != renderer.levels - 1:
+    raise UsageFault("--config.task.interlevel_blur", f"has {len(blurs)} widths for {renderer.levels - 1} proposals",
+                     "give one each, or ()")
 
 
 @dataclasses.dataclass(frozen=True)

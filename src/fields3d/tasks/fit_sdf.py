@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from fields3d.core.config import Count, From, Given, Positive
 from fields3d.core.errors import UsageFault, nearest
 from fields3d.core.schedules import Curriculum, Rate, Schedule, as_schedule, at
-from fields3d.core.task import Task
+from fields3d.core.task import Task, require
 from fields3d.fields import FIELDS
 from fields3d.fields.field import NeuralField
 from fields3d.losses.blocks import mean_over_blocks, split_points
@@ -126,6 +126,7 @@ class _FitSdf:
     return total, {**scalars, **terms}
 
   def _check(self, batch, weights):
+    require(batch, ("x", "sdf", "shape"), "the batches have", "use a dataset of shapes, as name=procedural")
     for term, data in (("color", "colors"), ("normal", "normals")):
       if term in weights and data not in batch:
         raise UsageFault(f"--config.task.curriculum.{term}", f"the data has no {data}", "remove the term")

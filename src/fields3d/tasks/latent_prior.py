@@ -73,7 +73,7 @@ class _LatentPrior:
     if self.scan_points:
       own["scan"] = self._reader().init(scan_key, 3 + 6 * _OCTAVES, self.scan_width)
     channels = shape[-1:]
-    moments = {"batches": jnp.zeros(()), "mean": jnp.zeros(channels), "square": jnp.ones(channels)}
+    moments = {"batches": jnp.zeros(()), "mean": jnp.zeros(channels), "variance": jnp.ones(channels)}
     return {**params, "prior": own}, {"base": extra, "moments": moments}
 
   def _shape(self, params, extra) -> tuple[int, ...]:
@@ -91,15 +91,16 @@ class _LatentPrior:
     z = latents_of(self.base, params, extra["base"], batch, key)
     axes = tuple(range(z.ndim - 1))
     share = jnp.where(step < self.calibrate, 1 / (moments["batches"] + 1), 0.0)
-    mix = lambda old, new: old + share * (new - old)
-    new = {"batches": moments["batches"] + (step < self.calibrate), "mean": mix(moments["mean"], jnp.mean(z, axes)),
-           "square": mix(moments["square"], jnp.mean(z * z, axes))}
+    moved = jnp.mean(z, axes) - moments["mean"]
+    spread = jnp.var(z, axes) + (1 - share) * moved**2  # about its own mean, and of the means (Chan et al. 1979)
+    new = {"batches": moments["batches"] + (step < self.calibrate), "mean": moments["mean"] + share * moved,
+           "variance": moments["variance"] + share * (spread - moments["variance"])}
     return {"base": extra["base"], "moments": new}
 
   def _scale(self, extra, ndim: int):
     """Mean and standard deviation of the channels, with `ndim` axes."""
     moments, axes = extra["moments"], (1,) * (ndim - 1) + (-1,)
-    deviation = jnp.sqrt(jnp.maximum(moments["square"] - moments["mean"] ** 2, _FLOOR**2))
+    deviation = jnp.sqrt(jnp.maximum(moments["variance"], _FLOOR**2))
     return moments["mean"].reshape(axes), deviation.reshape(axes)
 
   def loss(self, params, extra, batch, key, step):

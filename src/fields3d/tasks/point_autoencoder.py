@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from fields3d.core.config import Count, From
 from fields3d.core.errors import UsageFault
 from fields3d.core.numerics import Policy
-from fields3d.core.schedules import Rate, Schedule
+from fields3d.core.schedules import Rate, Schedule, as_schedule
 from fields3d.core.task import Task
 from fields3d.fields.autoencoder import LOG_VARIANCE, init_code
 from fields3d.generative import FLOWS
@@ -49,7 +49,7 @@ def point_autoencoder(decoder: Annotated[PointDecoder, From(POINT_DECODERS)], co
   """
   if flow is not None and kl is None:
     raise UsageFault("--config.task.flow", "a prior of codes is learned by their divergence from it", "set kl, as to 0.1")
-  made = _PointAutoencoder(decoder, code_dim, tuple(widths), kl, flow, latents == "sample")
+  made = _PointAutoencoder(decoder, code_dim, tuple(widths), None if kl is None else as_schedule(kl), flow, latents == "sample")
   return Task(made.init, {"model": made.loss}, made.predict())
 
 

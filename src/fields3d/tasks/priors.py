@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from fields3d.core.config import Fraction, From, NonNegative, Table
+from fields3d.core.errors import UsageFault
 from fields3d.generative import DIFFUSIONS, FLOWS, SAMPLERS
 from fields3d.generative.diffusion import Diffusion
 from fields3d.generative.flows import Flow
@@ -43,9 +44,16 @@ def diffusion_prior(diffusion: Annotated[Diffusion, From(DIFFUSIONS)], network: 
       both, a row with tokens has no label: draws are asked for by one or the other.
     guidance: scale of classifier-free guidance where draws have a label or tokens; 1 is none of it, and half the work.
 
+  Raises:
+    UsageFault: a share of 0, and draws ask for what no row was then trained with.
+
   Source: latent diffusion (Rombach et al. 2022), section 3; classifier-free guidance (Ho & Salimans 2022), equation 6.
   """
   def init(key, shape, num_classes, token_dim):
+    if token_dim and not token_dropout:
+      raise UsageFault("--config.task.prior.token_dropout", "no row is trained without its scan, draws have none", "set it to 0.1")
+    if num_classes and not label_dropout and guidance != 1.0:
+      raise UsageFault("--config.task.prior.label_dropout", "no row is trained without its class, guidance asks for that", "set it to 0.1")
     return network.init(key, shape, num_classes, token_dim, diffusion.self_condition)
 
   def ask(params, label, tokens, key=None):

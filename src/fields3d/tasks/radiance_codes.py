@@ -13,7 +13,7 @@ from fields3d.core.config import Count, From, Given, Positive
 from fields3d.core.errors import UsageFault, nearest
 from fields3d.core.numerics import norm, truncated_exp
 from fields3d.core.schedules import Curriculum, Schedule, as_schedule, at
-from fields3d.core.task import Task
+from fields3d.core.task import Task, require
 from fields3d.core.types import Rays
 from fields3d.fields import FIELDS
 from fields3d.fields.field import NeuralField
@@ -60,6 +60,7 @@ def radiance_codes(field: Annotated[NeuralField, From(FIELDS)], info: Annotated[
   Source: Park et al. 2019, "DeepSDF", for codes; Sitzmann et al. 2019, "Scene Representation Networks", section 3.3, for
     codes from pictures; NeRF (Mildenhall et al. 2020), equation 3; VolSDF (Yariv et al. 2021), equation 2.
   """
+  require(info, ("camera",), "there is", "use pictures of shapes, name=shape_views")
   schedules = {name: as_schedule(value) for name, value in curriculum.items()}
   _check(schedules, field, density)
   settings = reconstruct if isinstance(reconstruct, ImageFit) else ImageFit(**reconstruct)
@@ -116,6 +117,7 @@ class _RadianceCodes:
     own, weights = params["field"], at(self.curriculum, step)
     level = weights.pop("level", None)
     render_key, shade_key, box_key = jax.random.split(key, 3)
+    require(batch, ("shape", "rgb", "alpha"), "the batches have", 'draw pixels, as with draws=dict(name="pixels")')
     z, alpha = own["codes"][batch["shape"]], batch["alpha"]
     seen = self._see(own, level, z, _rays_of(batch), render_key)
     behind = jax.random.uniform(shade_key, batch["rgb"].shape) if self.random_background else 1.0

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 
 from fields3d.core.config import Count, From, Given, NonNegative, Positive
 from fields3d.core.schedules import Rate, Schedule, as_schedule
-from fields3d.core.task import Task
+from fields3d.core.task import Task, require
 from fields3d.fields import AUTOENCODERS
 from fields3d.fields.autoencoder import ShapeAutoencoder
 from fields3d.losses.latent import kl_to_normal, occupancy_cross_entropy, truncated_l1
@@ -81,6 +81,7 @@ class _ShapeVae:
     if self.noise:
       surface = surface + self.noise * jax.random.normal(jax.random.fold_in(key, 1), surface.shape)
     mean, log_variance = self.model.encode(own, surface)
+    require(batch, ("x", "sdf"), "the batches have", "use a dataset of shapes, with points=1024, say")
     predicted = self.model.decode(own, drawn(key, mean, log_variance), batch["x"])
     fit, kl = self.distance(predicted, batch["sdf"]), kl_to_normal(mean, log_variance)
     wrong = jnp.mean((predicted < 0) != (batch["sdf"] < 0))

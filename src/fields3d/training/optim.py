@@ -99,7 +99,8 @@ def adam(learning_rate: Rate = 1e-3, learning_rates: Curriculum | None = None, b
       as it is (critic_steps, a gate, a value that is not finite).
     learning_rates: {path part: number or schedule}, as {"codes": 1e-3}; 0 freezes.
     clip_norm: global norm of the group's gradient, None for no clipping.
-    weight_decay: decoupled, times the learning rate; `decay` limits it to paths with one of these parts.
+    weight_decay: decoupled, times the learning rate; `decay` limits it to paths with one of these parts. It wears parameters
+      whose gradient is always 0 too.
     ema: decay of the averaged parameters that predictions use; warmed up as min(ema, (1 + step) / (10 + step)).
 
   Source: Kingma & Ba 2015; Loshchilov & Hutter 2019.
