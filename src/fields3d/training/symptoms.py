@@ -1,4 +1,4 @@
-"""Failures of training that no single step shows: a generator that collapses, a critic that wins, norms that explode.
+"""Failures of training that no single step shows: a generator that collapses, a critic that wins or is outrun, norms that explode.
 
 Host arithmetic on the scalars of each log line, by the last part of their names; it warns and changes nothing.
 """
@@ -9,7 +9,7 @@ import statistics
 from collections.abc import Iterator, Mapping
 
 PATIENCE = 3  # log lines in a row that show a symptom before it is told
-LEAST_SPREAD, LEAST_COVERAGE, SATURATED, EXPLODED = 0.2, 0.5, 0.98, 100.0
+LEAST_SPREAD, LEAST_COVERAGE, SATURATED, OUTRUN, EXPLODED = 0.2, 0.5, 0.98, 0.25, 100.0
 _MEMORY = 64  # log lines whose norms are remembered
 
 
@@ -61,3 +61,5 @@ def _adversaries(scalars: Mapping[str, float]) -> Iterator[tuple[str, bool, str]
     if last == "right_on_fake" and (real := beside("right_on_real")) is not None:
       yield name, min(value, real) > SATURATED, (f"{group} is right on {min(value, real):.0%} of all: it gives the generator little "
                                                  "to learn from: raise the penalty, or lower its learning rate")
+      yield f"{name} outrun", value + real < 2 * OUTRUN, (f"{group} is right on {(value + real) / 2:.0%} of all, less than by chance: the "
+                                                          "generator outruns it: lower its learning rate, or raise critic_steps")
