@@ -2,6 +2,7 @@
 
 import os
 import struct
+import tracemalloc
 import warnings
 
 import numpy as np
@@ -42,6 +43,7 @@ REJECTED = {
     "NaN vertex": ("a.obj", TETRAHEDRON.replace("v 1 0 0", "v nan 0 0"), r"vertex 1 .* not finite.*1 in all"),
     "two infinite vertices": ("a.obj", "v 0 0 0\nv 1e400 0 0\nv 0 -inf 0\nf 1 2 3\n", r"vertex 1 .*2 in all"),
     "far vertex": ("a.obj", TETRAHEDRON.replace("v 1 0 0", "v 1e300 0 0"), "vertex 1 .* beyond 1e"),
+    "vertex whose area overflows": ("a.obj", TETRAHEDRON.replace("v 1 0 0", "v 1e80 0 0"), "vertex 1 .* beyond 1e"),
     "index beyond": ("a.obj", BOX + "f 1 2 9\n", r"line 5.*index 8 \(from 0\).*4 vertices"),
     "index 0": ("a.obj", BOX + "f 1 2 3\nf 0 1 2\n", "line 6.*start at 1"),
     "relative index beyond": ("a.obj", BOX + "f -1 -2 -5\n", "line 5.*relative index -5"),
@@ -69,6 +71,7 @@ REJECTED = {
     "PLY negative index": ("a.ply", ply(f=1, faces=struct.pack("<B3i", 3, 0, 1, -1)), "face 0.*index -1"),
     "PLY NaN": ("a.ply", ply(corners=np.float32([np.nan] + [0] * 11).tobytes()), "vertex 0.*not finite"),
     "PLY without end": ("a.ply", b"ply\nformat ascii 1.0\n", "no end_header"),
+    "PLY with end_header in a comment alone": ("a.ply", b"ply\nformat ascii 1.0\ncomment end_header\n", "no end_header"),
     "PLY without format": ("a.ply", b"ply\nelement vertex 0\nproperty float x\nend_header\n", "no format line"),
     "PLY of unknown type": ("a.ply", ply().replace(b"float x", b"half x"), "header line 4.*not understood"),
     "PLY with a float list length": ("a.ply", ply(l="float"), "ill-typed"),
@@ -236,6 +239,55 @@ def test_colours_are_kept_whatever_their_type(tmp_path):
     np.testing.assert_array_equal(mesh.colors, want, str(path))
 
 
+@pytest.mark.parametrize("value, first, others", [("1.0001", 255, 255), ("1.01", 255, 255), ("1.02", 1, 1), ("2", 2, 1)])
+def test_a_colour_slightly_above_1_leaves_the_scale_of_the_others(value, first, others, tmp_path):
+  rows = f"v 0 0 0 {value} 0 0\nv 1 0 0 0 1 0\nv 0 1 0 0 0 1\nf 1 2 3\n"
+  mesh, notes = parse_mesh(write(tmp_path, "a.obj", rows))
+  assert mesh.colors.tolist() == [[first, 0, 0], [0, others, 0], [0, 0, others]]
+  assert notes == (["1 vertex colours are slightly above 1: taken as 1"] if others == 255 else [])
+
+
+def test_areas_and_volumes_of_the_farthest_vertices_are_finite(tmp_path):
+  far = f"{mesh_file.FARTHEST:g}"
+  rows = "".join(f"v {x} {y} {z}\n" for x, y, z in ((f"-{far}",) * 3, (far, far, f"-{far}"), (far, f"-{far}", far), (f"-{far}", far, far)))
+  report = inspect_mesh(read_mesh(write(tmp_path, "a.obj", rows + "f 1 3 2\nf 1 2 4\nf 1 4 3\nf 2 3 4\n"))[0])
+  assert np.isfinite([report.area, report.volume]).all() and report.area > 0
+
+
+def test_end_header_within_a_comment_does_not_end_the_header(tmp_path):
+  for line in (b"comment end_header\n", b'obj_info name "my end_header"\n'):
+    mesh, notes = parse_mesh(write(tmp_path, "a.ply", ply().replace(b"element vertex", line + b"element vertex")))
+    assert notes == [] and len(mesh.faces) == 4
+
+
+def test_lists_of_all_lengths_take_memory_as_the_file_does(tmp_path):
+  num = 20_000
+  head = ply().replace(b"end_header", f"element strip {num}\nproperty list uchar uchar items\nproperty uchar kind\nend_header".encode())
+  path = write(tmp_path, "a.ply", head + b"\0\7\1\5\7" * (num // 2))
+  tracemalloc.start()
+  try:
+    mesh, notes = parse_mesh(path)
+    peak = tracemalloc.get_traced_memory()[1]
+  finally:
+    tracemalloc.stop()
+  assert notes == [] and len(mesh.faces) == 4 and peak < 32 * path.stat().st_size
+
+
+def test_polygons_of_unequal_sizes_are_read_as_their_text_is(tmp_path):
+  polygons = [[0, 2, 1], [0, 1, 3, 2], [1, 2, 3], [3, 1, 0, 2]]
+  text = TEXT_PLY.format(v=4, f=4, l="uchar") + "0 0 0\n1 0 0\n0 1 0\n0 0 1\n" + "".join(
+      f"{len(p)} {' '.join(map(str, p))}\n" for p in polygons)
+  want, _ = parse_mesh(write(tmp_path, "text.ply", text))
+  for order in "<>":
+    faces = b"".join(struct.pack(f"{order}B{len(p)}i", len(p), *p) for p in polygons)
+    content = ply(corners=np.frombuffer(CORNERS, "<f4").astype(f"{order}f4").tobytes(), faces=faces)
+    content = content if order == "<" else content.replace(b"little_endian", b"big_endian")
+    mesh, notes = parse_mesh(write(tmp_path, "a.ply", content))
+    assert notes == []
+    np.testing.assert_array_equal(mesh.faces, want.faces)
+    np.testing.assert_array_equal(mesh.vertices, want.vertices)
+
+
 def test_face_colours_become_vertex_colours_without_blending(tmp_path):
   head = TEXT_PLY.format(v=4, f=2, l="uchar").replace("end_header", "property uchar red\nproperty uchar green\n"
                                                       "property uchar blue\nend_header")
@@ -341,6 +393,10 @@ def test_point_clouds_are_read_with_their_colours(real_data, tmp_path):
   assert cloud.points.shape == (5, 3) and cloud.colors is None and cloud.normals is None
   with pytest.raises(BadData, match="known: .ply, .npz"):
     read_point_cloud(write(tmp_path, "a.las", b"LASF"))
+  listed = PLY.format(v=1, f=0, l="uchar").replace(
+      "property float z\n", "property float z\nproperty list uchar float nx\nproperty float ny\nproperty float nz\n")
+  cloud, _ = read_point_cloud(write(tmp_path, "a.ply", listed.encode() + CORNERS[:12] + struct.pack("<B3f", 1, 0, 0, 1)))
+  assert cloud.points.shape == (1, 3) and cloud.normals is None
   np.savez(tmp_path / "a.npz", points=np.full((3, 3), np.nan))
   with pytest.raises(BadData, match="3 in all"):
     read_point_cloud(tmp_path / "a.npz")

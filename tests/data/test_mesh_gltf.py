@@ -4,6 +4,7 @@ import base64
 import dataclasses
 import json
 import struct
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -12,6 +13,8 @@ from hypothesis import strategies as st
 
 from fields3d.core.errors import BadData, Fault
 from fields3d.data import mesh_accessors, mesh_gltf
+from fields3d.data.gltf_parts import read_parts
+from fields3d.data.mesh_file import MeshFile
 from fields3d.data.meshes import parse_mesh, read_mesh
 from fields3d.geometry.meshes import inspect_mesh
 
@@ -320,6 +323,33 @@ def test_a_huge_data_uri_is_refused_before_it_is_decoded(tmp_path, monkeypatch):
   monkeypatch.setattr(mesh_gltf, "_MOST_JSON_BYTES", 1000)
   with pytest.raises(BadData, match="bytes of JSON, the cap is 1000"):
     read(tmp_path, plain().gltf("data:;base64," + "A" * 4000), "a.gltf")
+
+
+def test_a_lookup_does_not_check_the_whole_table_again(tmp_path):
+  tables = mesh_accessors.Accessors(MeshFile(tmp_path / "a.gltf", b""), {"accessors": [{}] * 10**6}, None)
+  assert all(tables.item("accessors", index) == {} for index in range(20_000))  # with 10^6 checks each: ten minutes
+
+
+def test_chunks_that_are_not_used_take_no_memory(tmp_path):
+  content = plain().glb()
+  content = content[:8] + struct.pack("<I", len(content) + 8 * 10**5) + content[12:] + bytes(8 * 10**5)
+  tracemalloc.start()
+  try:
+    mesh_gltf.open_glb(MeshFile(tmp_path / "a.glb", content))
+    peak = tracemalloc.get_traced_memory()[1]
+  finally:
+    tracemalloc.stop()
+  assert peak < 10**6
+
+
+def test_texture_coordinates_that_are_not_finite_are_refused_with_their_count(tmp_path):
+  out = plain()
+  uv = np.zeros((4, 2), np.float32)
+  uv[1], uv[3, 1] = np.nan, np.inf
+  out.tree["meshes"][0]["primitives"][0]["attributes"]["TEXCOORD_0"] = out.accessor(uv)
+  (tmp_path / "a.glb").write_bytes(out.glb())
+  with pytest.raises(BadData, match=r"a\.glb: attributes\.TEXCOORD_0 \(accessors\[2\]\) item 1 is not finite.*2 in all"):
+    read_parts(tmp_path / "a.glb")
 
 
 def test_links_out_of_the_folder_are_not_followed(tmp_path):

@@ -64,6 +64,8 @@ def test_a_record_array_reads_only_as_its_own_type(tmp_path):
     (header("x" * 60_000), "header of 60000 bytes"),
     (header("{'descr': '<f4', 'fortran_order': False, 'shape': (-1,), }", bytes(4)), "shape"),
     (header("{'descr': '<f4', 'fortran_order': False, 'shape': (True,), }", bytes(4)), "shape"),
+    (header("{'descr': '<f4', 'fortran_order': False, 'shape': (0, 140737488355328, 140737488355328), }"), "shape"),
+    (header("{'descr': '<f4', 'fortran_order': False, 'shape': (0, 2305843009213693952), }"), "shape"),
     (header("{'descr': '<f4', 'fortran_order': 0, 'shape': (1,), }", bytes(4)), "header"),
     (header("{'descr': '|O', 'fortran_order': False, 'shape': (1,), }", bytes(8)), "pickled"),
     (header("{'descr': 'no', 'fortran_order': False, 'shape': (1,), }", bytes(8)), "header"),

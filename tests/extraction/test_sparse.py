@@ -209,6 +209,13 @@ def test_what_does_not_fit_into_memory_is_refused_before_it_is_allocated(monkeyp
     extract(Field(lambda x: np.zeros(len(x), np.float32), BOX), 1000)
 
 
+@pytest.mark.parametrize("resolution", [1_455_000, 2_100_000, 2**22, 10**20])
+@pytest.mark.parametrize("method", ["dense", "sparse"])
+def test_more_nodes_than_int64_keys_are_refused_with_the_bytes_they_need(method, resolution):
+  with pytest.raises(UsageFault, match=r"--resolution: needs \d+\.\d GiB"):
+    extract(Field(sphere, BOX), resolution, method=method)
+
+
 def test_wrong_arguments_are_faults():
   field = Field(sphere, BOX)
   with pytest.raises(UsageFault, match="did you mean 'sparse'"):

@@ -62,6 +62,13 @@ def test_walls_thinner_than_the_limit_are_seen_at_any_scale():
     assert printability(mesh, census(mesh)).smallest_feature == pytest.approx(0.01 * scale, rel=1e-3)
 
 
+def test_a_vertex_that_no_face_uses_changes_no_wall():
+  shell = joined(box((2, 2, 2)), turned(box((1.9, 1.9, 1.9))))  # walls of 0.05
+  mesh = Mesh(np.concatenate([shell.vertices, [[1000, 0, 0]]]), shell.faces)
+  found = printability(mesh, census(mesh))
+  assert found.closed and found.wall == pytest.approx(0.05, rel=1e-3)
+
+
 def test_the_arms_of_a_t_overhang_by_their_undersides():
   mesh = cells((0, 0, 0), (0, 1, 0), (-1, 2, 0), (0, 2, 0), (1, 2, 0))
   assert overhang_share(mesh) == pytest.approx(2 / 22)
@@ -132,6 +139,27 @@ def test_supports_of_a_line_or_a_point_hold_nothing():
   line = support_polygon(np.array([[0, 0], [2, 2], [1, 1.0], [2, 2]]))
   assert line.tolist() == [[0, 0], [2, 2]] and signed_margin(line, (2, 0)) == pytest.approx(-np.sqrt(2))
   assert signed_margin(support_polygon(np.array([[1.0, 1], [1, 1]])), (1, 3)) == -2
+
+
+@pytest.mark.parametrize("num", [3, 20, 20_000])
+@pytest.mark.parametrize("offset", [0.0, 1e4, 1e7])
+def test_supports_on_a_slanting_line_anywhere_are_its_two_ends(offset, num):
+  along = np.linspace(0, 1, num)[:, None]
+  for angle in np.linspace(0.1, 3.1, 20):
+    points = offset + along * [np.cos(angle), np.sin(angle)]  # rounded, so that far from the origin they leave the line
+    assert len(support_polygon(points)) == 2
+
+
+@pytest.mark.parametrize("degrees", range(3, 90, 8))
+def test_a_cylinder_on_its_side_far_away_does_not_stand(degrees):
+  angle, turn = 2 * np.pi * np.arange(12) / 12, np.radians(degrees)
+  rim, length = np.stack([np.sin(angle), np.cos(angle)], 1), np.linspace(-2, 2, 9)
+  sideways = np.concatenate([[x * np.cos(turn) + z * np.sin(turn), y, z * np.cos(turn) - x * np.sin(turn)]
+                             for z in length for x, y in rim]).reshape(-1, 3)
+  start, i, j = 12 * np.arange(8)[:, None], np.arange(12), (np.arange(12) + 1) % 12
+  faces = np.stack([start + i, start + j, start + 12 + i, start + j, start + 12 + j, start + 12 + i], -1).reshape(-1, 3)
+  found = stability(Mesh(sideways + [1e4, 0, 1e4], faces), closed=False)
+  assert not found.stands and len(found.polygon) == 2
 
 
 def test_stability_refuses_what_has_no_area():

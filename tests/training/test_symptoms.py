@@ -21,7 +21,8 @@ def test_a_healthy_run_is_told_nothing():
 @pytest.mark.parametrize("change, word", [
     ({"generator/spread": 0.05}, "mode collapse"), ({"generator/coverage": 0.2}, "few data"),
     ({"critic/right_on_real": 0.995}, "critic is right on 99%"),
-    ({"critic/right_on_real": 0.01, "critic/right_on_fake": 0.19}, "critic is right on 10% of all, less than by chance"), ({"generator/grad_norm": 400.0}, "times its usual 3")])
+    ({"critic/right_on_real": 0.01, "critic/right_on_fake": 0.19}, "critic is right on 10% of all, less than by chance"),
+    ({"generator/grad_norm": 400.0}, "times its usual 3")])
 def test_each_symptom_is_told_once_after_three_lines_and_again_when_it_comes_back(change, word):
   sick = HEALTHY | change
   found = told([HEALTHY] * 10 + [sick] * 6 + [HEALTHY] + [sick] * 3)

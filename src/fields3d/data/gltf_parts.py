@@ -52,6 +52,10 @@ def _part(tables: Accessors, content: tuple, primitive: dict) -> GltfPart:
     values = tables.read(primitive["attributes"][name], f"attributes.{name}", ("VEC2",))
     if len(values) != len(content[0]):
       raise tables.file.fault(f"{name} has {len(values)} rows for {len(content[0])} vertices")
+    bad = np.flatnonzero(~np.isfinite(values).all(1))
+    if len(bad):
+      raise tables.file.fault(f"attributes.{name} (accessors[{primitive['attributes'][name]}]) item {bad[0]} is not finite: "
+                              f"{values[bad[0]].tolist()} ({len(bad)} in all)")
     corners = faces[:, ::-1] if np.linalg.det(content[3][:3, :3]) < 0 else faces  # as `bake` turns mirrored faces
     uv = values[corners]
   return GltfPart(mesh, material, uv, texture)
@@ -73,18 +77,18 @@ def _base_texture(tables: Accessors, material: dict) -> tuple[tuple[int, int] | 
 
 def _image_size(file: MeshFile, tables: Accessors, image: dict) -> tuple[int, int] | None:
   """(width, height), from the image's header alone; None, with a warning, where it is not to be had."""
-  data = None
+  source = io.BytesIO()
   if "bufferView" in image:
-    data = tables.view(image["bufferView"])
+    source = io.BytesIO(tables.view(image["bufferView"]))
   elif isinstance(image.get("uri"), str):
     if image["uri"].startswith("data:"):
-      data = tables.fetch(image["uri"], "images")
-    elif (path := file.inside(urllib.parse.unquote(image["uri"]))) is not None:
-      data = path.read_bytes()
+      source = io.BytesIO(tables.fetch(image["uri"], "images"))
+    else:
+      source = file.inside(urllib.parse.unquote(image["uri"])) or source
   try:
     with warnings.catch_warnings():
       warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # nothing is decoded
-      with Image.open(io.BytesIO(data if data is not None else b"")) as picture:
+      with Image.open(source) as picture:
         return picture.size
   except (OSError, ValueError, Image.DecompressionBombError):
     file.warn("the size of a texture cannot be read")

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from fields3d.core.errors import from_os_error
 from fields3d.data.mesh_file import MAX_FILE_BYTES, MeshFile
 
 _MOST_DECODED_BYTES = 2**28  # of data URIs and other files together
@@ -19,17 +20,21 @@ _WIDTHS = {"SCALAR": 1, "VEC2": 2, "VEC3": 3, "VEC4": 4}
 class Accessors:
   """The JSON tree of one glTF file and its buffers.
 
-  Every method raises BadData, naming the field, where the tree or the data is not what the specification allows.
+  Every method raises BadData, naming the field, where the tree or the data is not what the specification allows, and
+  MissingInput where a buffer's file cannot be read.
   """
 
   def __init__(self, file: MeshFile, tree: dict, binary: memoryview | None):
     self.file, self.tree, self.binary = file, tree, binary
+    self._tables: dict[str, list[dict]] = {}
     self._buffers: dict[int, Any] = {}
     self._decoded = 0
 
   def item(self, table: str, index: Any) -> dict:
-    """tree[table][index]."""
-    items = self.listed(self.tree, table, "")
+    """tree[table][index]; the whole table is checked at the first look into it alone."""
+    if table not in self._tables:
+      self._tables[table] = self.listed(self.tree, table, "")
+    items = self._tables[table]
     if not _is_index(index) or index >= len(items):
       raise self.file.fault(f"{table}[{index!r}] does not exist ({len(items)} there are)")
     return items[index]
@@ -166,8 +171,11 @@ class Accessors:
     if path is None:
       raise self.file.fault(f"{where}.uri {uri[:80]!r} is no file of the mesh's folder",
                             "put the buffer beside the mesh")
-    self._count_bytes(path.stat().st_size, where)
-    return path.read_bytes()
+    try:
+      self._count_bytes(path.stat().st_size, where)
+      return path.read_bytes()
+    except OSError as error:
+      raise from_os_error(error, path) from None
 
   def _count_bytes(self, size: int, where: str) -> None:
     self._decoded += size

@@ -18,9 +18,11 @@ from fields3d.core.errors import BadData
 MAX_FILE_BYTES = 2**29  # 512 MiB of any file; text takes about five times its size while it is parsed
 MAX_TEXT_BYTES = 2**28
 MAX_ELEMENTS = 2**24  # vertices, and faces
-FARTHEST = 1e90  # volumes are cubes of coordinates
+FARTHEST = 1e75  # areas are roots of fourth powers of coordinates
 
 _CHUNK = 2**16  # rows of text parsed at a time
+_MOST_NAME = 4096  # letters of a path that a file names: no system takes more
+_ROUNDED = 1.01  # no channel of a scale of 1 is higher, however it was computed
 
 
 @dataclasses.dataclass
@@ -61,11 +63,13 @@ class MeshFile:
 
   def inside(self, name: str) -> pathlib.Path | None:
     """The regular file of that relative name in the mesh's folder or below; None for any other, links out included."""
+    if len(name) > _MOST_NAME:
+      return None
     folder = pathlib.Path(self.path).resolve().parent
     try:
       path = (folder / name.replace("\\", "/")).resolve()
       return path if path.is_relative_to(folder) and path.is_file() else None
-    except (OSError, ValueError):
+    except (OSError, ValueError, RuntimeError):  # before Python 3.13 a loop of links is a RuntimeError
       return None
 
   def text(self) -> str:
@@ -120,13 +124,18 @@ def colors_to_uint8(file: MeshFile, colors: np.ndarray, what: str = "vertex",
   """Colours as uint8; None and a warning where they are not finite or out of range.
 
   Args:
-    colors: (n, 3). full: the value of a full channel; None for 1, or 255 where any is above 1.
+    colors: (n, 3). full: the value of a full channel; None for 1, or 255 where any is above 1 by more than rounding.
   """
   bad = int((~np.isfinite(colors)).any(1).sum())
   if bad:
     file.warn(f"{bad} {what} colours are not finite: colours left out")
     return None
-  full = full or (1.0 if colors.max(initial=0.0) <= 1 else 255.0)
+  if full is None:
+    full = 1.0 if colors.max(initial=0.0) <= _ROUNDED else 255.0
+    above = int((colors > 1).any(1).sum())
+    if full == 1 and above:
+      file.warn(f"{above} {what} colours are slightly above 1: taken as 1")
+      colors = np.minimum(colors, 1)
   bad = int(((colors < 0) | (colors > full)).any(1).sum())
   if bad:
     file.warn(f"{bad} {what} colours are outside 0..{full:g}: colours left out")

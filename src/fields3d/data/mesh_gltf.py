@@ -4,6 +4,8 @@ Node trees are walked without recursion; a mirrored node's triangles are flipped
 from outside. Skins stay in their bind pose and morph targets at rest. Textures are not read.
 """
 
+import urllib.parse
+
 import numpy as np
 
 from fields3d.core import strict_json
@@ -42,7 +44,7 @@ def open_glb(file: MeshFile) -> Accessors:
     raise file.fault(f"length field {length} at offset 8, the file has {len(data)} bytes",
                      "the file is cut off or patched: fetch or export it again")
   chunks, at = [], 12
-  while at < length:
+  while at < length and len(chunks) < 2:  # the others are not read
     size, kind = (int.from_bytes(data[i:i + 4], "little") for i in (at, at + 4))
     if at + 8 + size > length:
       raise file.fault(f"chunk of {size} bytes at offset {at} goes beyond the end ({length})")
@@ -51,7 +53,7 @@ def open_glb(file: MeshFile) -> Accessors:
   if chunks[0][0] != _JSON:
     raise file.fault(f"the first chunk (offset 12) is of type {chunks[0][0]:#x}, not JSON")
   _, start, size = chunks[0]
-  binary = next((memoryview(data)[b:b + n] for kind, b, n in chunks[1:2] if kind == _BIN), None)
+  binary = next((memoryview(data)[b:b + n] for kind, b, n in chunks[1:] if kind == _BIN), None)
   return _checked(file, _parse(file, data, start, size), binary)
 
 
@@ -261,4 +263,4 @@ def _color(tables: Accessors, primitive: dict, attributes: dict, num: int, where
 def _missing_images(file: MeshFile, tables: Accessors) -> int:
   """Textures named by files that are not in the folder (or below it)."""
   uris = [image.get("uri") for image in tables.listed(tables.tree, "images", "")]
-  return sum(isinstance(u, str) and not u.startswith("data:") and file.inside(u) is None for u in uris)
+  return sum(isinstance(u, str) and not u.startswith("data:") and file.inside(urllib.parse.unquote(u)) is None for u in uris)

@@ -5,7 +5,10 @@ lines and points are counted in a warning. Material files are only looked at to 
 out of the mesh's folder.
 """
 
+import os
+import pathlib
 import re
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -19,6 +22,9 @@ _PASSED_OVER = frozenset([
     "end", "con", "stech", "ctech"])
 _LEFT_OUT = frozenset(["l", "p", "curv", "curv2", "surf"])
 _MOST_MTL_BYTES = 2**20
+_TEXTURE = re.compile(  # and the options before its name: -o, -s and -t have up to three numbers, -mm two values, others one
+    rb"^[ \t]*(?:map_\w+|bump|disp|decal|refl)[ \t]+"
+    rb"(?:-(?:[ost](?:[ \t]+[-+.\deE]+){1,3}|mm[ \t]+\S+[ \t]+\S+|\w+[ \t]+\S+)[ \t]+)*(.+)", re.MULTILINE)
 
 
 def read_obj(file: MeshFile) -> Mesh:
@@ -45,7 +51,8 @@ def read_obj(file: MeshFile) -> Mesh:
   faces, _, folded = triangulate(vertices, corners, sizes)
   if folded:
     file.warn(f"{folded} polygons fold over however they are split")
-  _check_materials(file, rows.libraries)
+  if missing := material_files(file, rows.libraries)[1]:
+    file.warn(f"{missing} material or texture files missing: geometry kept")
   return Mesh(vertices, faces, colors)
 
 
@@ -91,7 +98,7 @@ class _Rows:
           self.faces.append(rest)
           self.face_lines.append(number)
         elif word == "mtllib":
-          self.libraries.append(rest.strip())
+          self.libraries.append(rest.strip().encode("latin-1"))
         elif word in _LEFT_OUT:
           left_out += 1
         elif word and word[0] != "#" and word not in _PASSED_OVER:
@@ -171,20 +178,30 @@ def _corners(file: MeshFile, rows: _Rows) -> tuple[np.ndarray, np.ndarray]:
   return corners, sizes
 
 
-def _check_materials(file: MeshFile, libraries: list[str]) -> None:
-  """Warns of material files, and of textures they name, that are missing or outside the mesh's folder."""
-  missing = 0
+def material_files(file: MeshFile, libraries: Sequence[bytes]) -> tuple[list[pathlib.Path], int]:
+  """The material files of an OBJ file and the textures they name, and how many more are not in its folder or not readable.
+
+  Args:
+    libraries: what follows each `mtllib`: one name with spaces, or several without.
+  """
   names = []
   for library in dict.fromkeys(libraries):
-    names += [library] if file.inside(library) else library.split()
+    names += [library] if _beside(file, library) else library.split()
+  found, missing = {}, 0
   for name in dict.fromkeys(names):
-    path = file.inside(name)
-    if path is None:
-      missing += 1
-      continue
-    with open(path, "rb") as f:
-      text = f.read(_MOST_MTL_BYTES).decode("latin-1")
-    textures = re.findall(r"^\s*(?:map_\w+|bump|disp|decal|refl)\s+(?:.*\s)?(\S+)\s*$", text, re.MULTILINE)
-    missing += sum(file.inside(texture) is None for texture in dict.fromkeys(textures))
-  if missing:
-    file.warn(f"{missing} material or texture files missing: geometry kept")
+    path, text = _beside(file, name), b""
+    try:
+      if path is not None:
+        with open(path, "rb") as f:
+          text = f.read(_MOST_MTL_BYTES).replace(b"\r", b"\n")
+    except OSError:
+      path = None
+    named = [path, *(_beside(file, texture) for texture in dict.fromkeys(_TEXTURE.findall(text)))]
+    found |= dict.fromkeys(p for p in named if p is not None)
+    missing += named.count(None)
+  return list(found), missing
+
+
+def _beside(file: MeshFile, name: bytes) -> pathlib.Path | None:
+  """The file of that name in the mesh's folder, the name in UTF-8 or as the disk has it, else in Latin-1."""
+  return file.inside(os.fsdecode(name.strip())) or file.inside(name.strip().decode("latin-1"))

@@ -1,5 +1,6 @@
 """Stanford PLY: text, little and big endian; any elements in any order; polygons; vertex and face colours."""
 
+import array
 import dataclasses
 import re
 
@@ -81,7 +82,8 @@ def read_ply_points(file: MeshFile) -> PointCloud:
   if not len(points):
     raise file.fault("no points found", "give a cloud with points")
   normals = None
-  if all(elements["vertex"].property(n) for n in ("nx", "ny", "nz")):
+  found = [elements["vertex"].property(n) for n in ("nx", "ny", "nz")]
+  if all(p is not None and p.length is None for p in found):
     normals = unit_normals(file, np.stack([values["vertex"][n] for n in ("nx", "ny", "nz")], 1))
   return PointCloud(points, normals, colors)
 
@@ -119,14 +121,13 @@ def _header(file: MeshFile) -> tuple[str, dict[str, _Element], int]:
   head = file.data[:_MOST_HEADER_BYTES]
   if not head.startswith((b"ply\n", b"ply\r")):
     raise file.fault(f"does not begin with 'ply' but {head[:8]!r}", "check that it is a PLY file")
-  at = head.find(b"end_header")
-  if at < 0:
+  closing = re.search(rb"[\r\n][ \t]*end_header", head)
+  if closing is None:
     raise file.fault(f"no end_header in the first {len(head)} bytes", "the file is cut off: fetch or export it again")
   newline = b"\r\n" if head[3:5] == b"\r\n" else head[3:4]
-  end = at + len(b"end_header")
-  end = head.find(newline, end) + len(newline) if newline in head[end:] else len(file.data)
+  end = head.find(newline, closing.end()) + len(newline) if newline in head[closing.end():] else len(file.data)
   order, elements = None, {}
-  lines = head[:at].decode("latin-1").replace("\r\n", "\n").replace("\r", "\n").split("\n")
+  lines = head[:closing.start()].decode("latin-1").replace("\r\n", "\n").replace("\r", "\n").split("\n")
   for number, line in enumerate(lines[1:], 2):
     words = line.split()
     match words:
@@ -177,62 +178,47 @@ def _binary_lists(file: MeshFile, element: _Element, offset: int, order: str) ->
   """Rows with lists. All of the first row's lengths is the usual case, read at once; else row by row."""
   smallest = sum(np.dtype(p.length or p.kind).itemsize for p in element.properties)
   _check_left(file, element, element.count * smallest, offset)
-  if element.count == 0:
-    return _gather(element, []), offset
-  first, _ = _binary_row(file, element, 0, offset, order)
+  first, _ = _binary_rows(file, element, min(element.count, 1), offset, order)
   fields = []
-  for p, value in zip(element.properties, first, strict=True):
+  for p in element.properties:
     if p.length:
-      fields += [(p.name + " length", order + p.length), (p.name, order + p.kind, (len(value),))]
+      fields += [(p.name + " length", order + p.length), (p.name, order + p.kind, first[p.name][0].shape)]
     else:
       fields.append((p.name, order + p.kind))
   dtype = np.dtype(fields)
   if element.count * dtype.itemsize <= len(file.data) - offset:
     rows = np.frombuffer(file.data, dtype, element.count, offset)
-    lists = {p.name: len(v) for p, v in zip(element.properties, first, strict=True) if p.length}
+    lists = {p.name: rows[p.name].shape[1] for p in element.properties if p.length}
     if all((rows[name + " length"] == length).all() for name, length in lists.items()):
       values = {p.name: (rows[p.name].reshape(-1), np.full(element.count, lists[p.name])) if p.length else rows[p.name]
                 for p in element.properties}
       return values, offset + element.count * dtype.itemsize
-  rows = []
-  for index in range(element.count):
-    row, offset = _binary_row(file, element, index, offset, order)
-    rows.append(row)
-  return _gather(element, rows), offset
+  return _binary_rows(file, element, element.count, offset, order)
 
 
-def _binary_row(file: MeshFile, element: _Element, index: int, offset: int, order: str) -> tuple[list, int]:
-  row = []
-  for p in element.properties:
-    count = 1
-    if p.length:
-      size = np.dtype(p.length).itemsize
-      raw = file.data[offset:offset + size]
-      count = int.from_bytes(raw, "little" if order == "<" else "big", signed=p.length[0] == "i")
-      if len(raw) < size or count < 0:
-        raise file.fault(f"{element.name} {index} (from 0): list {p.name} of length {count} at offset {offset}")
-      offset += size
-    needed = count * np.dtype(p.kind).itemsize
-    if needed > len(file.data) - offset:
-      raise file.fault(f"{element.name} {index} (from 0): {p.name} needs {needed} bytes at offset {offset}, "
-                       f"{len(file.data) - offset} follow", "the file is cut off: fetch or export it again")
-    items = np.frombuffer(file.data, order + p.kind, count, offset)
-    row.append(items if p.length else items[0])
-    offset += needed
-  return row, offset
-
-
-def _gather(element: _Element, rows: list[list]) -> dict:
-  """Rows of properties as columns; lists as (items, lengths)."""
-  values = {}
-  for i, p in enumerate(element.properties):
-    column = [row[i] for row in rows]
-    if p.length:
-      lengths = np.fromiter(map(len, column), np.int64, len(column))
-      values[p.name] = (np.concatenate(column) if column else np.zeros(0, p.kind), lengths)
-    else:
-      values[p.name] = np.asarray(column, p.kind)
-  return values
+def _binary_rows(file: MeshFile, element: _Element, num: int, offset: int, order: str) -> tuple[dict, int]:
+  """The columns of the next `num` rows, row by row, lists as (items, lengths); and the offset after them."""
+  raw = {p.name: bytearray() for p in element.properties}
+  lengths = {p.name: array.array("q") for p in element.properties if p.length}
+  sizes = [(p, np.dtype(p.length or "i1").itemsize, np.dtype(p.kind).itemsize) for p in element.properties]
+  for index in range(num):
+    for p, head, size in sizes:
+      count = 1
+      if p.length:
+        told = file.data[offset:offset + head]
+        count = int.from_bytes(told, "little" if order == "<" else "big", signed=p.length[0] == "i")
+        if len(told) < head or count < 0:
+          raise file.fault(f"{element.name} {index} (from 0): list {p.name} of length {count} at offset {offset}")
+        lengths[p.name].append(count)
+        offset += head
+      needed = count * size
+      if needed > len(file.data) - offset:
+        raise file.fault(f"{element.name} {index} (from 0): {p.name} needs {needed} bytes at offset {offset}, "
+                         f"{len(file.data) - offset} follow", "the file is cut off: fetch or export it again")
+      raw[p.name] += file.data[offset:offset + needed]
+      offset += needed
+  items = {p.name: np.frombuffer(raw[p.name], order + p.kind) for p in element.properties}
+  return {name: (items[name], np.frombuffer(lengths[name], np.int64)) if name in lengths else items[name] for name in items}, offset
 
 
 def _read_text(file: MeshFile, elements: dict, offset: int, order: str) -> dict[str, dict]:

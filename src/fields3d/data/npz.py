@@ -181,7 +181,7 @@ def _read_header(path: pathlib.Path, f: BinaryIO, dtype: np.dtype | None, member
     raise BadData(path, f"{at}has dtype {found}, not {'numbers' if dtype is None else dtype}", REMEDY)
   if not isinstance(order, bool) or not isinstance(shape, tuple) or len(shape) > 8:
     raise BadData(path, f"{at}header is not that of an array", REMEDY)
-  if not all(type(n) is int and 0 <= n < 2**48 for n in shape):
+  if not all(type(n) is int and n >= 0 for n in shape) or math.prod(filter(None, shape)) * found.itemsize >= 2**63:
     raise BadData(path, f"{at}shape {shape} is not one", REMEDY)
   return Header(found, shape, order, 8 + width + length)
 

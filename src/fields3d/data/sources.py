@@ -5,6 +5,7 @@ everything that its content depends on, and `read()` gives the content (a mended
 """
 
 import collections
+import contextlib
 import dataclasses
 import hashlib
 import os
@@ -14,9 +15,11 @@ import urllib.parse
 from collections.abc import Iterator, Sequence
 from typing import Protocol
 
-from fields3d.core.errors import BadData, MissingInput, from_os_error
+from fields3d.core.errors import BadData, Fault, MissingInput, from_os_error
 from fields3d.core.types import Frame, Mesh
 from fields3d.data.deepsdf_files import SdfSign, read_normalization, read_samples
+from fields3d.data.mesh_file import MAX_FILE_BYTES, MeshFile
+from fields3d.data.mesh_obj import material_files
 from fields3d.data.meshes import READERS, read_mesh
 from fields3d.data.packs import pack_files, read_pack
 from fields3d.data.pipeline import SdfSamples
@@ -47,9 +50,10 @@ class MeshSource:
 
   def digest(self) -> str:
     """sha256 of the file, and of the material and buffer files that it names."""
-    sha = hashlib.sha256()
-    for path in (self.path, *companions(self.path)):
-      sha.update(content_hash(path))
+    sha = hashlib.sha256(content_hash(self.path))
+    for path in companions(self.path):
+      with contextlib.suppress(Fault):  # one that cannot be read is the reader's to judge
+        sha.update(content_hash(path))
     return sha.hexdigest()
 
   def read(self) -> tuple[Mesh, list[str]]:
@@ -134,27 +138,26 @@ def normalization_of(path: pathlib.Path) -> pathlib.Path | None:
 
 
 def companions(path: pathlib.Path) -> list[pathlib.Path]:
-  """The files that a mesh file names beside itself: an OBJ's materials and their textures, a glTF's buffers."""
-  kinds = {".obj": rb"^\s*mtllib\s+(.+?)\s*$", ".mtl": rb"^\s*map_\w+\s+(?:.*\s)?(\S+)\s*$",
-           **dict.fromkeys((".gltf", ".glb"), rb'"uri"\s*:\s*"([^"]+)"')}
+  """The files that a mesh file names and its reader finds: an OBJ's materials and their textures, a glTF's buffers and pictures.
+
+  None of a file that is above the readers' cap of bytes: it is refused when it is read.
+  """
   kind = path.suffix.lower()
-  pattern = kinds.get(kind)
-  if pattern is None:
+  if kind not in (".obj", ".gltf", ".glb"):
     return []
   try:
-    with open(path, "rb") as file:
-      data = file.read(int.from_bytes(file.read(20)[12:16], "little") if kind == ".glb" else -1)  # of a GLB its JSON alone
+    with open(path, "rb") as f:
+      if os.fstat(f.fileno()).st_size > MAX_FILE_BYTES:
+        return []
+      data = f.read(int.from_bytes(f.read(20)[12:16], "little") if kind == ".glb" else -1)  # of a GLB its JSON alone
   except OSError as error:
     raise from_os_error(error, path) from None
-  names, found = re.findall(pattern, data, re.MULTILINE), []
-  for name in dict.fromkeys(names):
-    name = urllib.parse.unquote_to_bytes(name) if kind in (".gltf", ".glb") else name
-    if name.startswith(b"data:") or b"\0" in name or len(name) > 255:
-      continue
-    other = path.parent / os.fsdecode(name.replace(b"\\", b"/"))
-    if other.is_file():
-      found += [other, *(companions(other) if other.suffix.lower() == ".mtl" else [])]
-  return found
+  file = MeshFile(path, data)
+  if kind == ".obj":
+    return material_files(file, re.findall(rb"^[ \t]*mtllib[ \t]+(.+)", data.replace(b"\r", b"\n"), re.MULTILINE))[0]
+  names = dict.fromkeys(re.findall(rb'"uri"\s*:\s*"(?!data:)([^"]+)"', data))
+  found = dict.fromkeys(file.inside(urllib.parse.unquote(os.fsdecode(name))) for name in names)
+  return [other for other in found if other is not None]
 
 
 def _walk(root: pathlib.Path) -> Iterator[pathlib.Path]:

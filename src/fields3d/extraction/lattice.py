@@ -6,11 +6,12 @@ that a surface leaving the box is closed there.
 """
 
 import dataclasses
+import math
 from collections.abc import Callable
 
 import numpy as np
 
-from fields3d.core.errors import UsageFault
+from fields3d.core.errors import UsageFault, require_memory
 
 # Vertices keep this part of an edge's length from the edge's ends. So no two vertices ever coincide, also not as
 # float32, and no triangle degenerates, whatever the values; the surface moves by at most this part of a cell.
@@ -68,7 +69,7 @@ def lattice(bounds: np.ndarray, resolution: int) -> Lattice:
   """The grid of `resolution` nodes along the longest side of a box, the other sides as nearly cubic as they divide.
 
   Raises:
-    UsageFault: fewer than two nodes, or a box that is not two finite, ordered corners.
+    UsageFault: fewer than two nodes, more than have int64 keys, or a box that is not two finite, ordered corners.
 
   >>> lattice(np.array([[-1, -1, -1], [1, 1, 0]]), 5).shape
   (5, 5, 3)
@@ -77,8 +78,11 @@ def lattice(bounds: np.ndarray, resolution: int) -> Lattice:
   if resolution < 2:
     raise UsageFault("--resolution", f"{resolution} nodes make no cell", "give at least 2")
   sides = bounds[1] - bounds[0]
-  cells = np.maximum(1, np.round(sides / sides.max() * (resolution - 1))).astype(int)
-  return Lattice(bounds, tuple(int(n) + 1 for n in cells))
+  grid = Lattice(bounds, tuple(max(1, round(part * (resolution - 1))) + 1 for part in (sides / sides.max()).tolist()))
+  num = math.prod(grid.padded)
+  if 3 * num >= 2**63:
+    require_memory(8 * num, "--resolution", f"lower it ({num} nodes)")
+  return grid
 
 
 def checked_bounds(bounds: np.ndarray) -> np.ndarray:

@@ -10,6 +10,7 @@ component was seen; only a whole component can be missed, and the report tells t
 
 import dataclasses
 import itertools
+import math
 import time
 
 import numpy as np
@@ -83,7 +84,7 @@ def extract(field: Field, resolution: Count, *, method: str = "sparse", lipschit
 
 
 def _dense(field: Field, grid: Lattice, chunk: int) -> tuple[Mesh, ExtractionReport]:
-  num = int(np.prod(grid.shape))
+  num = math.prod(grid.shape)
   require_memory(8 * num, "--resolution", f"lower it, or use --method sparse ({num} nodes)")
   values = np.empty(num, np.float32)
   step = chunk * max(1, 2**18 // chunk)
@@ -100,7 +101,7 @@ def _dense(field: Field, grid: Lattice, chunk: int) -> tuple[Mesh, ExtractionRep
 def _sparse(field: Field, grid: Lattice, lipschitz: float, tile: int, chunk: int) -> tuple[Mesh, ExtractionReport]:
   samples = Samples(field.fn, grid, chunk)
   blocks = _refine(samples, lipschitz)
-  if len(blocks) > _NEARLY_ALL * np.prod(-(-(np.array(grid.shape) - 1) // 2)):
+  if len(blocks) > _NEARLY_ALL * math.prod(n // 2 for n in grid.shape):
     return _dense(field, grid, chunk)
   _resolve(samples, blocks, lipschitz)
   slope = _follow(samples)

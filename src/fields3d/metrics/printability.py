@@ -64,9 +64,11 @@ def wall_thickness(mesh: Mesh, points: int, rng: np.random.Generator) -> np.ndar
     BadData: the mesh has no area.
   """
   cloud = sample_surface(mesh, points, rng)
-  centre, size = (mesh.vertices.max(0) + mesh.vertices.min(0)) / 2, np.ptp(mesh.vertices, axis=0).max()
+  corners, faces = np.unique(mesh.faces, return_inverse=True)  # vertices of no face, however far, have no say
+  used = mesh.vertices[corners]
+  centre, size = (used.max(0) + used.min(0)) / 2, np.ptp(used, axis=0).max()
   scene = igl.embree.EmbreeIntersector()  # float32: about the origin and of size 1
-  scene.init(np.asfortranarray((mesh.vertices - centre) / size, np.float32), np.asfortranarray(mesh.faces, np.int32))
+  scene.init(np.asfortranarray((used - centre) / size, np.float32), np.asfortranarray(faces.reshape(-1, 3), np.int32))
   origin = ((cloud.points - centre) / size).astype(np.float32)
   inward = (-cloud.normals).astype(np.float32)
   hits = [scene.intersectRay_first(x, d, NEAR) for x, d in zip(origin, inward, strict=True)]

@@ -108,12 +108,13 @@ def support_polygon(points: np.ndarray) -> np.ndarray:
   points = np.unique(points, axis=0)
   centred = points - points.mean(0)
   spread = np.linalg.svd(centred, full_matrices=False)[1] if len(points) > 1 else np.zeros(2)
-  if len(points) < 3 or spread[1] <= 1e-12 * spread[0]:
+  rounding = 64 * np.finfo(np.float64).eps * np.abs(points).max(initial=0.0) * np.sqrt(len(points))  # of a line far from the origin
+  if len(points) < 3 or spread[1] <= 1e-12 * spread[0] + rounding:
     direction = np.ptp(points, axis=0)
     along = points[:, int(np.argmax(direction))]
     ends = [int(np.argmin(along)), int(np.argmax(along))]
     return points[ends if along[ends[0]] < along[ends[1]] else ends[:1]]
-  return points[ConvexHull(points).vertices]
+  return points[ConvexHull(centred).vertices]
 
 
 def signed_margin(polygon: np.ndarray, point: Sequence[float]) -> float:
