@@ -5,7 +5,8 @@ a learning rate that falls late, the average of the last parameters. Photographs
 judged at 200 x 200, where each pixel is the mean of 2 x 2, of prediction and photograph alike: a pixel is an area, and a ray
 through its middle is not. Trained at 200 x 200 (--config.data.width=200 --config.evals.at200.shrink=1
 --config.evals.at200.supersample=2) the middles are learned by heart, and new views end 1.5 dB and more below training rays.
-Training's steps are coarse, two or three samples a ray, and start at random; pictures take steps a quarter as long (+0.5 dB after five minutes, +0.7 in the end).
+Training's steps are coarse, two or three samples a ray, and start at random; pictures take steps a quarter as long (+0.5 dB after
+five minutes, +0.7 in the end).
 White background throughout: the metric's own.
 
 Source: Müller et al. 2022, "Instant-NGP"; at 800 x 800 on a GPU it reaches 36.22 dB (not comparable: another resolution).

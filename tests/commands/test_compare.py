@@ -35,6 +35,26 @@ def test_every_run_stands_against_the_first(runs, capsys):
   assert third["test"]["difference"] == pytest.approx(0.25) and second["p_holm"] == 2 * second["test"]["p"]
 
 
+@pytest.mark.parametrize("change", [{"n": None}, {"seed": "x"}, {"protocol": 5}, {"name": None}])
+def test_a_record_with_a_field_of_another_kind_is_bad_data_with_its_name(runs, tmp_path, capsys, change):
+  path = tmp_path / "b" / "eval" / "7.json"
+  record = json.loads(path.read_text())
+  record["evaluations"]["test"]["metrics"][0] |= change
+  path.write_text(json.dumps(record))
+  assert main.main(["compare", *runs]) == 65
+  assert f"{path}: is no record of an evaluation" in capsys.readouterr().err
+
+
+def test_a_section_that_does_not_say_its_command_is_bad_data_with_its_name(runs, tmp_path, capsys):
+  path = tmp_path / "b" / "eval" / "7.json"
+  for made in ({"commit": "a"}, 5, {"command": 5}):
+    record = json.loads(path.read_text())
+    record["evaluations"]["test"]["provenance"] = made
+    path.write_text(json.dumps(record))
+    assert main.main(["compare", *runs]) == 65
+    assert f"{path}: is no record of an evaluation" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(("flag", "words"), [(None, "worse"), ("--markdown", "| chamfer ↓"), ("--latex", r"\toprule")])
 def test_tables_say_how_they_were_made(runs, capsys, flag, words):
   assert main.main(["compare", *runs[:2], *([flag] if flag else [])]) == 0

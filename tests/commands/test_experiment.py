@@ -75,6 +75,33 @@ def test_a_start_that_failed_leaves_the_directory_to_its_remedy(tmp_path, capsys
   assert "data.rows: 8 -> 16" in capsys.readouterr().err
 
 
+def test_checkpoints_without_their_config_are_not_taken_over(tmp_path, capsys):
+  run = tmp_path / "run"
+  assert train(run, *SMALL) == 0
+  (run / "config.json").unlink()
+  assert train(run, *SMALL, "--config.seed=7", "--config.num_steps=4") == 66
+  assert f"{run / 'config.json'}: is not there, and checkpoints are" in capsys.readouterr().err
+  assert not (run / "config.json").exists()
+
+
+def test_damaged_lines_of_the_log_are_counted_and_do_not_stop_a_run(tmp_path, capsys):
+  run = tmp_path / "run"
+  assert train(run, *SMALL) == 0
+  with (run / "metrics.jsonl").open("a") as log:
+    log.write('{"step": "x", "time": 1}\nrubbish\n{"step": 2, "ti')
+  assert train(run, *SMALL, "--config.num_steps=3") == 0
+  assert "metrics.jsonl: 2 damaged lines are left out" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("change", [{"optim": 5}, {"evals": [1]}, {"evals": {"x": 5}}, {"data": 5}, {"train": "a"}])
+def test_a_config_whose_sections_are_none_is_bad_data_with_its_name(change, tmp_path, capsys):
+  content = {"config": {"data": {}, "task": {}, "optim": {}} | change, "source": "x", "overrides": []}
+  (tmp_path / "config.json").write_text(json.dumps(content))
+  for command in (["sample"], ["evaluate"], ["inspect", "run"]):
+    assert main([*command, str(tmp_path)]) == 65
+    assert f"{tmp_path / 'config.json'}: is not a run's config" in capsys.readouterr().err
+
+
 def test_a_run_may_be_lengthened_and_says_so_but_not_shortened(tmp_path, capsys):
   run = tmp_path / "run"
   assert train(run, *SMALL) == 0
@@ -111,6 +138,13 @@ def test_a_transfer_lists_what_was_taken_and_what_was_not(tmp_path, capsys):
   text = capsys.readouterr().out
   assert "reshaped field/codes: rows 0 to 0 of 1 there into 3 here" in text
   assert "taken field/decoder/network/layer_0" in text and "left field/decoder/network/layer_" in text
+
+
+def test_a_transfer_of_nothing_is_refused(tmp_path, capsys):
+  other = str(pathlib.Path(__file__).parents[2] / "experiments" / "classic" / "point_gan.py:runlocal")
+  assert main(["train", "--config", other, "--workdir", str(tmp_path / "one"), "--config.num_steps=1"]) == 0
+  assert train(tmp_path / "two", *SMALL, f"--config.init_from={tmp_path / 'one'}") == 2
+  assert "gives none of this config's parameters" in capsys.readouterr().err
 
 
 def test_a_group_that_is_not_trained_must_come_whole_from_another_run(tmp_path, capsys):

@@ -240,7 +240,7 @@ def test_only_an_open_result_of_simplifying_is_said_to_be_open(run, capsys, monk
     (["--index", "1"], "the run has one surface"),
     (["--texture", "64", "--format", "ply"], "a ply file holds no texture"),
     (["--components", "2", "--largest-component"], "not allowed with"),
-    (["--density-level", "0"], "--density-level"),
+    (["--density-level", "0"], "--density-level"), (["--density-level", "1e300"], "--density-level"),
 ])
 def test_wrong_options_for_a_scene_are_one_line_and_exit_2(scene, capsys, flags, text):
   assert main.main(["extract", str(scene.workdir), *flags]) == 2

@@ -37,6 +37,8 @@ def test_json_is_strict_and_complete(cube, capsys):
 @pytest.mark.parametrize("arguments, code, text", [
     (["mesh", "{cube}", "--strict"], 65, "rejected as strict: 1 degenerate faces dropped"),
     (["mesh", "{folder}/none.obj"], 66, "none.obj"),
+    (["mesh", "{folder}/none"], 66, "none: no such file"),
+    (["mesh", "{folder}"], 66, "is not a file"),
     (["run", "{folder}"], 66, "is not a run directory"),
     (["checkpoint", "{folder}"], 66, "no checkpoint there"),
     (["meshes", "{cube}"], 2, "did you mean 'mesh'"),

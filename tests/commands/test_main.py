@@ -174,6 +174,24 @@ def test_a_reader_that_leaves_ends_the_command_quietly():
   assert done.stderr == "" and done.stdout.strip() in ("141", "0")
 
 
+def test_a_name_that_no_file_can_have_is_a_missing_input(tmp_path):
+  (tmp_path / "loop").symlink_to("loop")
+  for name in ("x" * 300, str(tmp_path / "loop"), "a\0b"):
+    for kind in (options.existing_dir, options.existing_file, options.existing_path):
+      with pytest.raises(errors.MissingInput):
+        kind(name)
+
+
+def test_a_table_whose_reader_leaves_is_exit_141(probe, monkeypatch):
+  def run(args):
+    try:
+      raise BrokenPipeError
+    except BrokenPipeError:
+      sys.exit(1)  # as rich's console does
+  probe(run)
+  assert main.main(["doctor"]) == 141
+
+
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no /dev/full here")
 def test_a_full_disk_on_standard_output_is_exit_74():
   with open("/dev/full", "w") as full:

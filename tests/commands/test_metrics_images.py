@@ -49,6 +49,13 @@ def test_the_table_shows_images_means_and_the_protocol(folders, capsys):
   assert "Gaussian window 11 x 11" in shown
 
 
+def test_a_mask_that_leaves_no_pixel_is_bad_data(folders, capsys):
+  Image.new("L", (24, 20)).save(folders / "m.png")
+  pair = [str(folders / side / "x.png") for side in "ab"]
+  assert main.main(["metrics", "images", *pair, "--mask", str(folders / "m.png")]) == 65
+  assert f"{folders / 'm.png'}: leaves no pixel" in capsys.readouterr().err
+
+
 def test_a_mask_and_a_background_count(folders, capsys):
   truth = np.zeros((20, 24, 4), np.uint8)
   truth[:, :12, 3] = 255

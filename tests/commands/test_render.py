@@ -125,7 +125,7 @@ def test_a_camera_path_file_says_size_and_speed(run, tmp_path):
     (["--what", "rgb,dept"], 2, "unknown kind 'dept', did you mean 'depth'?"),
     (["--what", "normal", "--path", "test"], 2, "gives no normals"),
     (["--frames", "0"], 2, "--frames"),
-    (["--fps", "nan"], 2, "--fps"),
+    (["--fps", "nan"], 2, "--fps"), (["--fps", "1e-7"], 2, "--fps"), (["--size", "99999x99999"], 2, "--size: needs 596.0 GiB"),
 ])
 def test_wrong_options_are_one_line(run, tmp_path, capsys, words, code, text):
   assert render(run, "--out", tmp_path / "f", *words) == code

@@ -1,6 +1,7 @@
 """Strict JSON: everything sound is read, every loophole is a fault of one line with its place."""
 
 import errno
+import os
 
 import pytest
 from hypothesis import given
@@ -73,6 +74,17 @@ def test_a_directory_in_a_files_place_and_a_file_in_a_directorys_cannot_be_writt
   assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "folder"]
   strict_json.make_place(tmp_path / "new" / "below" / "x.json")
   assert not list((tmp_path / "new" / "below").iterdir())
+
+
+def test_a_link_is_written_through_and_a_pipe_is_not_replaced(tmp_path):
+  (tmp_path / "target.json").write_text("{}")
+  (tmp_path / "link.json").symlink_to("target.json")
+  strict_json.write(tmp_path / "link.json", {"a": 1})
+  assert (tmp_path / "link.json").is_symlink() and strict_json.read(tmp_path / "target.json") == {"a": 1}
+  os.mkfifo(tmp_path / "pipe")
+  with pytest.raises(CannotWrite, match="is a device or a pipe"):
+    strict_json.write(tmp_path / "pipe", {})
+  assert (tmp_path / "pipe").is_fifo()
 
 
 def test_a_refused_write_names_the_file_and_not_its_temporary_name(tmp_path):

@@ -43,6 +43,7 @@ from typing import Any
 
 from fields3d.commands.options import existing_dir, non_negative_int, positive_int, seed
 from fields3d.core.errors import MissingInput, UsageFault, from_os_error, nearest
+from fields3d.core.strict_json import make_directory
 
 HELP = "measure a trained run, and write its tables and its report"
 _OURS = re.compile(r"\d{4,}_[\w.-]*\.(glb|png)")  # What an earlier evaluation of the same step left.
@@ -246,8 +247,8 @@ def _evaluate(opened, section: str, evaluator, chosen: int | None):
 
 def _make_empty(directory: pathlib.Path) -> None:
   """Makes the directory, and removes an earlier evaluation's files from it."""
+  make_directory(directory)
   try:
-    directory.mkdir(parents=True, exist_ok=True)
     for path in directory.iterdir():
       if _OURS.fullmatch(path.name):
         path.unlink()

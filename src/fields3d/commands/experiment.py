@@ -60,7 +60,7 @@ def read_config(spec: str) -> dict:
   file = pathlib.Path(path)
   if not file.is_file():
     close = difflib.get_close_matches(file.stem, [p.stem for p in file.parent.glob("*.py")], n=1)
-    raise MissingInput(path, "no such config file", f"did you mean {file.with_stem(close[0])}?" if close else
+    raise MissingInput(path, "no such config file", f"did you mean {file.with_name(close[0] + '.py')}?" if close else
                        "give a Python file with get_config(arg=None), as experiments/deepsdf/quickstart.py")
   if file.suffix != ".py":
     raise UsageFault(path, f"a config is a Python file, not {file.suffix or 'this'}", "write get_config(arg=None) that returns it")
@@ -163,7 +163,7 @@ def build_task(config: Mapping, dataset: Dataset) -> Task:
 
 
 def build_optimisers(config: Mapping) -> dict[str, Optimiser]:
-  return {group: build(OPTIMISERS, section, f"optim.{group}") for group, section in config["optim"].items()}
+  return {group: build(OPTIMISERS, section, f"optim.{group}") for group, section in config.get("optim", {}).items()}
 
 
 def build_settings(config: Mapping) -> LoopSettings:
@@ -180,6 +180,18 @@ def read_run_config(workdir: pathlib.Path) -> dict:
   if not path.is_file():
     raise MissingInput(workdir, "is not a run directory (no config.json)", "give the --workdir of a train command")
   found = strict_json.read(path)
-  if not (isinstance(found, dict) and isinstance(found.get("config"), dict) and {"data", "task"} <= set(found["config"])):
+  if not isinstance(found, dict) or not _is_config(found.get("config")) or not _are_words(found.get("overrides", [])):
     raise BadData(path, "is not a run's config", "restore it, or train again into another directory")
   return found
+
+
+def _is_config(config: Any) -> bool:
+  """Whether the sections that every command reads are sections."""
+  if not isinstance(config, dict):
+    return False
+  sections = [config.get("data"), config.get("task"), *(config.get(name, {}) for name in ("optim", "train", "evals"))]
+  return all(isinstance(section, dict) for section in sections) and all(isinstance(section, dict) for section in sections[-1].values())
+
+
+def _are_words(found: Any) -> bool:
+  return isinstance(found, list) and all(isinstance(word, str) for word in found)

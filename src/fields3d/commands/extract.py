@@ -22,7 +22,7 @@ import argparse
 import dataclasses
 import pathlib
 
-from fields3d.commands.options import existing_dir, indices, non_negative_int, positive_float, positive_int, whole
+from fields3d.commands.options import existing_dir, indices, non_negative_int, positive_float, positive_int, real, whole
 from fields3d.core.errors import OK, BadData, UsageFault
 
 HELP = "extract a run's surfaces as meshes"
@@ -40,7 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                       help="evaluate the field near the surface, or everywhere (default: sparse for distances)")
   parser.add_argument("--lipschitz", type=positive_float, metavar="L",
                       help="how fast the field may change per unit length; a larger one is safer and slower")
-  parser.add_argument("--density-level", type=positive_float, default=10.0, metavar="S",
+  parser.add_argument("--density-level", type=real(gt=0, le=1e30), default=10.0, metavar="S",
                       help="density on the surface, per unit of the model frame: at 10, half the light is absorbed "
                       "in 0.07 units (default %(default)s)")
   kept = parser.add_mutually_exclusive_group()
@@ -58,6 +58,7 @@ def run(args: argparse.Namespace) -> int:
   from fields3d.commands.folder_records import write_record
   from fields3d.commands.rundir import open_run
   from fields3d.commands.surfaces import surfaces_of
+  from fields3d.core.strict_json import make_directory
 
   if args.texture and args.format == "ply":
     raise UsageFault("--texture", "a ply file holds no texture", "use --format glb or obj")
@@ -66,6 +67,7 @@ def run(args: argparse.Namespace) -> int:
   if args.method == "sparse" and surfaces[0].method == "dense":
     raise UsageFault("--method", "sparse needs a distance, and the run has a density", "use dense")
   out = args.out or args.workdir / "meshes"
+  make_directory(out)
   resolution = args.resolution or opened.config.get("extract_resolution", 128)
   facts = {"step": opened.step, "resolution": resolution, "method": args.method or surfaces[0].method,
            **{name: getattr(args, name) for name in ("lipschitz", "density_level", "components", "faces", "texture")}}
@@ -74,8 +76,9 @@ def run(args: argparse.Namespace) -> int:
   write_record(out / "extract.json", {"run": str(args.workdir), **facts, "shapes": rows})
   _print(rows, out, opened.step)
   if len(done) < len(rows):
+    remedy = "train longer" + ", or try another --density-level" * (surfaces[0].method == "dense")
     raise BadData(args.workdir, f"{len(rows) - len(done)} of {len(rows)} shapes have no surface in the box",
-                  "train longer, or try another --density-level" + "; the others are written" * bool(done))
+                  remedy + "; the others are written" * bool(done))
   return OK
 
 

@@ -72,6 +72,8 @@ def compare_images(chosen: Sequence[Pair], background: str, lpips_weights: pathl
     for path, other in ((pair.prediction, image), *[(pair.mask, mask)] * (mask is not None)):
       if other.shape[:2] != truth.shape[:2]:
         raise BadData(path, f"is {_size(other)}, {pair.truth.name} is {_size(truth)}", "give images of one size")
+    if mask is not None and not mask.any():
+      raise BadData(pair.mask, "leaves no pixel", "give a mask with some white")
     status, found = measure(image, truth, mask, figures, seed)
     rows.append(Row(pair.name, _size(truth), i, status, found))
     sizes.add(_size(truth))

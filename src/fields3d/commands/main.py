@@ -22,7 +22,8 @@ BUG, BROKEN_PIPE, INTERRUPTED = 70, 141, 130
 EXIT_CODES = """exit codes:
   0 done    2 wrong usage or config    65 bad data    66 missing input    69 something needed is not available
   70 a bug of fields3d (FIELDS3D_DEBUG=1 shows its traceback)    73 cannot write    74 input or output error
-  75 stopped after saving: the same command resumes    76 training diverged    130 interrupted"""
+  75 stopped after saving: the same command resumes    76 training diverged    130 interrupted
+  141 who reads the output has gone"""
 
 OVERRIDES = """overrides:
   --config.a.b=VALUE    sets entry b of section a of the config: any setting, or any argument of a factory that it
@@ -71,6 +72,10 @@ def main(argv: list[str] | None = None) -> int:
   except BrokenPipeError:
     _discard_output()
     return BROKEN_PIPE
+  except SystemExit as stop:  # of rich, whose console met the closed pipe
+    if isinstance(stop.__context__, BrokenPipeError):
+      return BROKEN_PIPE
+    raise
   except KeyboardInterrupt:
     return _complain("interrupted", INTERRUPTED)
   except Exception as error:

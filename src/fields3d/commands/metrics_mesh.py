@@ -73,7 +73,7 @@ def thresholds(text: str) -> tuple[float, ...]:
 
 def measure(args: argparse.Namespace) -> tuple:
   """Title, metrics, warnings, and what else the JSON holds."""
-  from fields3d.core.errors import UsageFault
+  from fields3d.core.errors import BadData, UsageFault
   from fields3d.core.types import Mesh
   from fields3d.data.meshes import read_mesh
   from fields3d.evaluation.geometry import compare
@@ -96,6 +96,11 @@ def measure(args: argparse.Namespace) -> tuple:
   settings = _SETTINGS | own
   world = settings.pop("frame") == "world"
   limit = settings["max_distance"] and settings["max_distance"] / (frame.scale if world else 1.0)
-  found = compare(prediction, truth, seed=args.seed, frame=frame if world else None, groups=settings.pop("metrics"),
-                  **{**settings, "max_distance": limit})
+  try:
+    found = compare(prediction, truth, seed=args.seed, frame=frame if world else None, groups=settings.pop("metrics"),
+                    **{**settings, "max_distance": limit})
+  except BadData as fault:  # the truth has been normalised, so it is the other
+    if fault.where != "mesh":
+      raise
+    raise BadData(args.prediction, f"in the frame of {args.truth} {fault.what}", fault.remedy) from fault
   return title, found, warnings, {"frame": dataclasses.asdict(frame)}

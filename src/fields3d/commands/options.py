@@ -1,7 +1,9 @@
 """Types of command-line options: each turns a word into a checked value, or says in one line what it should be."""
 
 import argparse
+import errno
 import math
+import os
 import pathlib
 from collections.abc import Callable
 
@@ -81,7 +83,7 @@ def indices(text: str) -> tuple[int, ...]:
 
 def existing_dir(text: str) -> pathlib.Path:
   """A directory that is there, else `MissingInput`."""
-  path = pathlib.Path(text)
+  path = _path(text)
   if not path.is_dir():
     raise MissingInput(text, "is not a directory" if path.exists() else "no such directory", "give one that exists")
   return path
@@ -89,7 +91,7 @@ def existing_dir(text: str) -> pathlib.Path:
 
 def existing_file(text: str) -> pathlib.Path:
   """A file that is there, else `MissingInput`."""
-  path = pathlib.Path(text)
+  path = _path(text)
   if not path.is_file():
     raise MissingInput(text, "is not a file" if path.exists() else "no such file", "give one that exists")
   return path
@@ -97,10 +99,20 @@ def existing_file(text: str) -> pathlib.Path:
 
 def existing_path(text: str) -> pathlib.Path:
   """A file or directory that is there, else `MissingInput`."""
-  path = pathlib.Path(text)
+  path = _path(text)
   if not path.exists():
     raise MissingInput(text, "no such file or directory", "give one that exists")
   return path
+
+
+def _path(text: str) -> pathlib.Path:
+  """The path, if any file can have it."""
+  try:
+    os.stat(text)
+  except (OSError, ValueError) as error:
+    if isinstance(error, ValueError) or error.errno in (errno.ELOOP, errno.ENAMETOOLONG):
+      raise MissingInput(text, getattr(error, "strerror", None) or str(error), "give one that exists") from error
+  return pathlib.Path(text)
 
 
 def _short(text: str) -> str:

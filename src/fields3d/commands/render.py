@@ -15,16 +15,18 @@ examples:
 """
 
 import argparse
+import math
 import pathlib
 import re
 
-from fields3d.commands.options import existing_dir, non_negative_int, positive_float, whole
-from fields3d.core.errors import OK, MissingInput, UsageFault, nearest
+from fields3d.commands.options import existing_dir, non_negative_int, real, whole
+from fields3d.core.errors import OK, MissingInput, UsageFault, nearest, require_memory
 
 HELP = "render a run's field as a film or as images"
 
 PATHS = ("orbit", "spiral", "train", "test")
 WHAT = ("rgb", "depth", "depth16", "normal", "opacity")
+_PIXEL_BYTES = 64  # of a picture while it is made: eight float32, and the tiles that they are put together of
 
 
 def size(text: str) -> tuple[int, int]:
@@ -60,7 +62,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                       "forward-facing scenes, else orbit)")
   parser.add_argument("--frames", type=whole(1, 100_000), metavar="N",
                       help="number of frames (default: 120; train, test and files: each of theirs)")
-  parser.add_argument("--fps", type=positive_float, metavar="F", help="frames a second (default: the file's, else 24)")
+  parser.add_argument("--fps", type=real(ge=0.001, le=1000), metavar="F", help="frames a second (default: the file's, else 24)")
   parser.add_argument("--size", type=size, metavar="WxH", help="pixels (default: the photographs')")
   parser.add_argument("--what", type=kinds, default=("rgb",), metavar="A,B",
                       help="of rgb, depth, depth16, normal, opacity (default rgb)")
@@ -128,6 +130,7 @@ def _cameras(dataset, args: argparse.Namespace) -> tuple[list, float]:
   if args.frames and len(cameras) != args.frames:
     cameras = paths.through(cameras, args.frames)
   shape = args.size or cameras[0].size
+  require_memory(math.prod(shape) * _PIXEL_BYTES, "--size", "lower it")
   cameras = [camera if camera.size == shape else paths.reframed(camera, shape) for camera in cameras]
   return cameras, args.fps or fps
 

@@ -58,9 +58,9 @@ def with_surfaces(run: Run, workdir: str | pathlib.Path) -> Run:
     raise UsageFault("--surfaces", f"{run.workdir} draws no clouds", "leave it out: the run has surfaces of its own")
   points = run.predict["points"]
   config = read_run_config(pathlib.Path(workdir))["config"]
-  maker = next(_opened(pathlib.Path(workdir), config, run.dataset, [None])).predict
-  if not {"encode", "sdf"} <= set(maker):
+  if not {"encode", "sdf"} <= set(build_task(config, run.dataset).predict):
     raise UsageFault("--surfaces", f"{workdir} makes no surfaces of clouds", "give a run of experiments/classic/point_surfaces.py")
+  maker = next(_opened(pathlib.Path(workdir), config, run.dataset, [None])).predict
   encode, distance = maker["encode"], maker["sdf"]
   last = [None, None]  # a code and its surface's: one shape is asked for many times
 

@@ -52,6 +52,7 @@ def run(args: argparse.Namespace) -> int:
 
   from fields3d.commands.rundir import open_run, with_surfaces
   from fields3d.core.errors import UsageFault
+  from fields3d.core.strict_json import make_directory
   from fields3d.core.task import field_of
   from fields3d.evaluation.samples import cloud_key
 
@@ -61,8 +62,9 @@ def run(args: argparse.Namespace) -> int:
   for flag, value in (("--resolution", args.resolution), ("--specks", args.specks)):
     if clouds and value:
       raise UsageFault(flag, f"{args.workdir} draws clouds of points", "leave it out, or give --surfaces RUN")
-  codes = _draw(opened, args, jax.random.key(args.seed))
   out = args.out or args.workdir / "samples"
+  make_directory(out)
+  codes = _draw(opened, args, jax.random.key(args.seed))
   resolution = args.resolution or opened.config.get("extract_resolution", 128)
   facts = {"seed": args.seed, "step": opened.step} | ({} if clouds else {"resolution": resolution})
   facts |= {"specks": args.specks} if args.specks else {}

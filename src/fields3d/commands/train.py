@@ -118,9 +118,12 @@ def _check_resumed(config: dict, workdir: pathlib.Path) -> list[str]:
 
 
 def _begun(workdir: pathlib.Path) -> bool:
-  """Whether the directory has a run with a checkpoint, sound or not."""
+  """Whether the directory has a run with a checkpoint, sound or not; a fault where nothing says of which config."""
   from fields3d.training.manifest import candidates
-  return (workdir / "config.json").exists() and bool(candidates(workdir / "checkpoints"))
+  found = (workdir / "checkpoints").is_dir() and bool(candidates(workdir / "checkpoints"))
+  if found and not (workdir / "config.json").exists():
+    raise MissingInput(workdir / "config.json", "is not there, and checkpoints are", "restore it, or give another --workdir")
+  return found
 
 
 def _frozen(task) -> list[str]:
@@ -194,6 +197,8 @@ def make_loop(config: dict, workdir: pathlib.Path, dataset, task, optimisers, al
         raise UsageFault("--config.init_from", f"does not give {row.name}, which is not trained here: {row.reason}",
                          "use the base's own settings and data")
       log.note(f"init_from: {row.verdict} {row.name}: {row.reason}")
+    if not any(row.verdict == "taken" for row in rows):
+      raise UsageFault("--config.init_from", f"{config['init_from']} gives none of this config's parameters", "give a run of the same task")
     return params
 
   with contextlib.ExitStack() as stack:

@@ -30,7 +30,8 @@ class Range:
 
   def describe(self) -> str:
     signs = (("above", self.gt), ("at least", self.ge), ("below", self.lt), ("at most", self.le))
-    return " and ".join(f"{word} {bound:g}" for word, bound in signs if bound is not None)
+    number = lambda bound: str(bound) if isinstance(bound, int) else f"{bound:g}"
+    return " and ".join(f"{word} {number(bound)}" for word, bound in signs if bound is not None)
 
   def holds(self, value) -> bool:
     return ((self.gt is None or value > self.gt) and (self.ge is None or value >= self.ge)

@@ -90,6 +90,8 @@ def from_os_error(error: OSError, where: object = "") -> Fault:
     return CannotWrite(name, reason.lower(), "give a directory you may write to")
   if error.errno == errno.ENOSPC:
     return IOFault(name, "no space left on the device", "free some space and run the same command again")
+  if error.errno == errno.ELOOP:
+    return MissingInput(name, "is a link that leads to itself", "give a path that exists")
   if error.errno == errno.ENAMETOOLONG:
     return CannotWrite(name, "file name too long", "give a shorter path")
   return IOFault(name, reason, "check the disk and run the same command again")

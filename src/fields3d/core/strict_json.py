@@ -88,8 +88,9 @@ def replace(path: pathlib.Path, content: bytes | Iterable[bytes]) -> None:
   """Puts `content`, whole or in pieces, at `path` atomically and durably: after a power cut it is the old or the new one.
 
   Raises:
-    CannotWrite: a directory is there. OSError: of `path`; what was written of it is gone.
+    CannotWrite: something is there that is no file. OSError: of `path`; what was written of it is gone.
   """
+  path = pathlib.Path(os.path.realpath(path))  # a link stays one
   _check_file(path)
   temporary = path.with_name(path.name + ".tmp")
   try:
@@ -116,6 +117,8 @@ def make_directory(path: pathlib.Path) -> None:
     path.mkdir(parents=True, exist_ok=True)
   except NotADirectoryError as e:
     raise CannotWrite(path, "lies below a file", "give another path") from e
+  except FileNotFoundError as e:
+    raise CannotWrite(path, "cannot be made there", "give another path") from e
   except OSError as e:
     raise from_os_error(e, path) from e
 
@@ -145,6 +148,8 @@ def make_place(path: pathlib.Path) -> None:
 def _check_file(path: pathlib.Path) -> None:
   if os.path.isdir(path):
     raise CannotWrite(path, "is a directory", "give the path of a file")
+  if os.path.exists(path) and not os.path.isfile(path):
+    raise CannotWrite(path, "is a device or a pipe", "give the path of a file")
 
 
 def sync_directory(path: pathlib.Path) -> None:

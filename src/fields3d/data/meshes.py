@@ -73,6 +73,8 @@ def parse_mesh(path: str | os.PathLike) -> tuple[Mesh, list[str]]:
   path = pathlib.Path(path)
   reader = READERS.get(path.suffix.lower())
   if reader is None:
+    if not path.is_file():
+      raise MissingInput(path, "is not a file" if path.exists() else "no such file", "give a mesh")
     if path.suffix.lower() in (".pkl", ".pickle", ".pth", ".pt"):
       raise BadData(path, "pickles are never read", "export the mesh as PLY or GLB")
     raise BadData(path, f"unknown mesh format {path.suffix!r}", "known: " + ", ".join(READERS))

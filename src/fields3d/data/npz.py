@@ -63,6 +63,8 @@ def read_npz(path: str | os.PathLike, names: Iterable[str] | None = None,
         raise BadData(path, "empty file", REMEDY)
       with zipfile.ZipFile(f) as archive:
         members = _members(path, archive, size)
+        if not members:
+          raise BadData(path, "holds no arrays", REMEDY)
         wanted = list(members) if names is None else list(names)
         if missing := [name for name in wanted if name not in members]:
           raise BadData(path, f"has no array {missing[0]!r}, only {', '.join(sorted(members)) or 'none'}", REMEDY)

@@ -87,11 +87,17 @@ def read_record(path: pathlib.Path) -> Record:
     sections = found["evaluations"]
     return Record(int(found["step"]), str(found["command"]), dict(found["environment"]), found.get("checkpoint"),
                   {section: _evaluation(entry) for section, entry in sections.items()},
-                  {section: entry.get("provenance") or made for section, entry in sections.items()},
+                  {section: _provenance(entry.get("provenance") or made) for section, entry in sections.items()},
                   {str(section): str(line) for section, line in found.get("failed", {}).items()})
   except (KeyError, TypeError, ValueError, AttributeError) as error:
     problem = f"has no {error}" if isinstance(error, KeyError) else "is not of its form"
     raise BadData(path, f"is no record of an evaluation: {problem}", _REMEDY) from error
+
+
+def _provenance(found: Mapping[str, Any]) -> dict[str, Any]:
+  if not isinstance(found["command"], str):
+    raise TypeError("command")
+  return dict(found)
 
 
 def provenance(command: str, environment: Mapping[str, Any]) -> dict[str, Any]:
@@ -129,7 +135,9 @@ def row_name(name: str, names: Collection[str] = ()) -> str:
 
 def _metric(found: Mapping[str, Any]) -> Metric:
   metric = Metric(**found)
-  if metric.better not in ("lower", "higher") or not isinstance(metric.subject, str):
+  if metric.better not in ("lower", "higher") or not all(isinstance(text, str) for text in (metric.name, metric.protocol, metric.subject)):
+    raise ValueError(metric.name)
+  if not all(isinstance(number, int) for number in (metric.n, metric.seed)):
     raise ValueError(metric.name)
   for value in (metric.value, metric.low, metric.high, metric.floor):
     if value is not None and (isinstance(value, bool) or not isinstance(value, (int, float))):

@@ -78,7 +78,7 @@ def lives(path: pathlib.Path, holder: dict, patience: float) -> bool:
   if holder.get("host") == mine["host"] and "boot" in holder:
     if holder["boot"] != mine["boot"]:
       return False
-    if holder.get("pids") == mine["pids"]:
+    if holder.get("pids") == mine["pids"] and {"pid", "started"} <= set(holder):
       return _started(holder["pid"]) == holder["started"]
   first, until = holder.get("beats"), time.monotonic() + patience
   while time.monotonic() < until:

@@ -65,7 +65,7 @@ class RunLog:
       return
     try:
       self._path.parent.mkdir(parents=True, exist_ok=True)
-      self._file = _reopen(self._path, None)
+      self._file, damaged = _reopen(self._path, None)
       self._board = TensorBoard(self._path.parent / "tb")
     except OSError as e:
       raise from_os_error(e, self._path) from e
@@ -74,6 +74,8 @@ class RunLog:
                            TextColumn("{task.description}", markup=False), console=Console(file=self._stream))
       self._task = self._bar.add_task("", total=total_steps)
       atexit.register(self.close)
+    if damaged:
+      self.note(f"{self._path}: {damaged} damaged lines are left out")
 
   def __enter__(self) -> Self:
     return self
@@ -88,7 +90,7 @@ class RunLog:
     self._mark = (step, time.monotonic())
     try:
       self._file.close()
-      self._file = _reopen(self._path, step)
+      self._file, _ = _reopen(self._path, step)
       self._board.start(step)
     except OSError as e:
       raise from_os_error(e, self._path) from e
@@ -187,21 +189,22 @@ def duration(seconds: float) -> str:
   return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
 
 
-def _reopen(path: pathlib.Path, step: int | None) -> TextIO:
-  """Opens the records for appending, without those after `step` and those that a crash left unreadable."""
+def _reopen(path: pathlib.Path, step: int | None) -> tuple[TextIO, int]:
+  """Opens the records for appending, without those after `step` and those that are damaged; how many are, but for one cut off."""
   content = path.read_bytes() if path.exists() else b""
-  kept = []
+  kept, damaged = [], 0
   for line in content.splitlines(keepends=True):
     try:
       record = strict_json.loads(line.decode(), path)
-      sound = line.endswith(b"\n") and isinstance(record, dict)
+      sound = line.endswith(b"\n") and isinstance(record, dict) and isinstance(record.get("step", 0), int)
     except (Fault, UnicodeDecodeError):
       sound = False
+    damaged += not sound and line.endswith(b"\n")
     if sound and (step is None or record.get("step", step) <= step):
       kept.append(line)
   if b"".join(kept) != content:
     strict_json.replace(path, b"".join(kept))
-  return open(path, "a", encoding="utf-8")
+  return open(path, "a", encoding="utf-8"), damaged
 
 
 def read_metrics(workdir: str | os.PathLike) -> dict[str, np.ndarray]:
