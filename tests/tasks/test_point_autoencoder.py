@@ -15,7 +15,8 @@ from fields3d.generative.samplers import ddim
 from fields3d.losses.latent import kl_to_normal
 from fields3d.networks.denoiser import DenoiserNetwork
 from fields3d.tasks import TASKS
-from fields3d.tasks.point_decoders import POINT_DECODERS, diffusion_decoder
+from fields3d.tasks.point_autoencoder import point_autoencoder
+from fields3d.tasks.point_decoders import POINT_DECODERS, dense_decoder, diffusion_decoder
 from fields3d.training.optim import adam
 from fields3d.training.step import init_state, make_step
 
@@ -109,6 +110,13 @@ def test_the_divergence_from_a_flow_that_is_normal_is_on_average_the_exact_one()
   want = exact.losses["model"](params, extra, batch, jax.random.key(0), jnp.int32(0))[1]["kl"]
   assert abs(draws.mean() - want) < 4 * draws.std() / np.sqrt(len(draws))
   assert draws.std() / np.sqrt(len(draws)) < 0.02 * want
+
+
+def test_a_weight_may_be_a_number_to_callers_from_python_too():
+  task = point_autoencoder(dense_decoder(24, (4,)), 4, (4,), kl=0.5)
+  params, extra = task.init(jax.random.key(0))
+  scalars = task.losses["model"](params, extra, boxes(np.random.default_rng(0)), jax.random.key(1), 3)[1]
+  assert float(scalars["kl_weight"]) == 0.5
 
 
 @pytest.mark.parametrize("settings", [dict(), dict(kl=0.1)])
