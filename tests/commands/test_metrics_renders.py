@@ -9,6 +9,7 @@ from PIL import Image
 
 from fields3d.commands import main
 from fields3d.evaluation import rendered
+from fields3d.metrics import efficientnet
 from fields3d.metrics.image_features import Network
 
 NETWORK = Network("FD-Mean", "KID-Mean", 3, "mean colours", "mean", {},
@@ -58,6 +59,7 @@ def test_faults_are_one_line_with_the_remedy(folders, capsys, monkeypatch):
     assert main.main(["metrics", "renders", *map(str, words)]) == code
     return capsys.readouterr().err
 
+  monkeypatch.setattr(efficientnet, "_PACKAGE", "not_installed_here")
   assert "fields3d[features]" in fault(66, folders / "a", folders / "b")
   assert "FIELDS3D_INCEPTION" in fault(66, folders / "a", folders / "b", "--features", "inception")
   assert "name it" in fault(2, folders / "a", folders / "b", "--weights", folders / "a" / "0.png")
