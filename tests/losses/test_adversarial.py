@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from fields3d.losses.adversarial import consistency, critic_loss, generator_loss, lazily, r1, shifted, wgan_gp
+from fields3d.losses.adversarial import consistency, critic_loss, generator_loss, lazily, r1, shifted, watched, wgan_gp
 
 
 @pytest.fixture
@@ -82,3 +82,9 @@ def test_shifted_pictures_are_windows_of_the_padded_ones(pictures):
   padded = np.pad(np.asarray(pictures), ((0, 0), (2, 2), (2, 2), (0, 0)), mode="edge")
   starts = [[(i, j) for i in range(5) for j in range(5) if np.array_equal(padded[b, i:i + 4, j:j + 5], got[b])] for b in range(6)]
   assert all(starts) and len({places[0] for places in starts}) > 2
+
+
+def test_each_of_several_wasserstein_critics_has_a_middle_of_its_own():
+  real, fake = jnp.array([[6.0, -1.0], [5.0, -2.0]]), jnp.array([[4.0, -7.0], [3.0, -3.0]])
+  found = watched(real, fake, "wgan")
+  assert float(found["right_on_real"]) == 1 and float(found["right_on_fake"]) == 0.75  # -3 is above -3.25

@@ -131,12 +131,12 @@ def untrained_alexnet(monkeypatch):
   monkeypatch.setattr(alexnet, "find_weights", lambda path: weights)
 
 
-@pytest.mark.slow
 def test_pictures_of_which_alexnet_leaves_nothing_are_refused():
   with pytest.raises(UsageFault, match="enlarge: AlexNet sees 16 pixels a side, less than its 31; set it to 4"):
     projected(enlarge=2).init(jax.random.key(0), 8, 3)
 
 
+@pytest.mark.slow
 def test_a_projected_discriminator_trains_its_heads_and_leaves_alexnet_alone(untrained_alexnet):
   net = projected(width=4, widest=8, head=8)
   params = net.init(jax.random.key(0), 32, 8, 15)

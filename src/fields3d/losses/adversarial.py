@@ -35,6 +35,21 @@ def critic_loss(real: Scores, fake: Scores, game: Game = "non_saturating") -> Fl
   return _total(jax.nn.relu(1 + fake)) + _total(jax.nn.relu(1 - real))
 
 
+def watched(real: Scores, fake: Scores, game: Game) -> dict[str, jax.Array]:
+  """What a log says of a game: its "game" (the critic's loss), the "score_gap", and the shares "right_on_real" and "right_on_fake".
+
+  A score is right on its side of 0; of a Wasserstein critic, whose scores have no zero, of the middle between both means.
+
+  >>> found = watched(jnp.array([6.0, 5.0]), jnp.array([4.0, 3.0]), "wgan")
+  >>> {name: float(value) for name, value in found.items()}
+  {'game': -2.0, 'score_gap': 2.0, 'right_on_real': 1.0, 'right_on_fake': 1.0}
+  """
+  mean = lambda scores: jnp.mean(scores, axis=0, keepdims=True)
+  middle = 0.5 * (mean(real) + mean(fake)) if game == "wgan" else 0.0
+  return {"game": critic_loss(real, fake, game), "score_gap": jnp.mean(real) - jnp.mean(fake),
+          "right_on_real": jnp.mean(real > middle), "right_on_fake": jnp.mean(fake < middle)}
+
+
 def generator_loss(fake: Scores, game: Game = "non_saturating") -> Float[Array, ""]:
   """What the generator descends: softplus(-fake), else -fake.
 

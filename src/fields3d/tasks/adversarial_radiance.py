@@ -20,11 +20,11 @@ from fields3d.losses.adversarial import (
   Game,
   Penalty,
   consistency,
-  critic_loss,
   generator_loss,
   gradient_penalty,
   lazily,
   shifted,
+  watched,
 )
 from fields3d.losses.collapse import collapse
 from fields3d.networks import DISCRIMINATORS, UPSAMPLERS
@@ -177,11 +177,8 @@ class _Adversarial:
     critic = lambda pictures: self.network.apply(params["discriminator"], pictures, known)
     critic_of_fakes = lambda pictures: self.network.apply(params["discriminator"], pictures, seen_from)
     on_real, on_fake = critic(real), critic_of_fakes(fake)
-    game = critic_loss(on_real, on_fake, self.game)
-    middle = 0.5 * (jnp.mean(on_real, 0) + jnp.mean(on_fake, 0)) if self.game == "wgan" else 0.0  # its scores have no zero
-    scalars = {"game": game, "right_on_real": jnp.mean(on_real > middle), "right_on_fake": jnp.mean(on_fake < middle),
-               "score_gap": jnp.mean(on_real) - jnp.mean(on_fake), **collapse(fake[:_WATCHED], real[:_WATCHED])}
-    total = game
+    scalars = {**watched(on_real, on_fake, self.game), **collapse(fake[:_WATCHED], real[:_WATCHED])}
+    total = scalars["game"]
     if self.penalty != "none" and self.penalty_weight:
       among = slice(self.penalty_rows)
       own = lambda pictures: self.network.penalised(params["discriminator"], pictures, None if known is None else known[among])

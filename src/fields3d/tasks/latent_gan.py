@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from fields3d.core.config import Count, Fraction, From, NonNegative, Positive
 from fields3d.core.errors import UsageFault
 from fields3d.core.task import Task
-from fields3d.losses.adversarial import Game, Penalty, consistency, critic_loss, generator_loss, gradient_penalty
+from fields3d.losses.adversarial import Game, Penalty, consistency, generator_loss, gradient_penalty, watched
 from fields3d.losses.collapse import collapse
 from fields3d.networks import CRITICS, GENERATORS
 from fields3d.networks.adversary import Critic, Generator
@@ -86,11 +86,8 @@ class _LatentGan:
     fake = jax.lax.stop_gradient(self._made(params, fake_key, len(real)))
     score = lambda x: self.critic.apply(params["critic"], x)
     on_real, on_fake = score(real), score(fake)
-    game = critic_loss(on_real, on_fake, self.game)
-    middle = 0.5 * (jnp.mean(on_real) + jnp.mean(on_fake)) if self.game == "wgan" else 0.0  # its scores have no zero
-    scalars = {"game": game, "right_on_real": jnp.mean(on_real > middle), "right_on_fake": jnp.mean(on_fake < middle),
-               "score_gap": jnp.mean(on_real) - jnp.mean(on_fake)}
-    total = game
+    scalars = watched(on_real, on_fake, self.game)
+    total = scalars["game"]
     if self.penalty != "none" and self.penalty_weight:
       scalars["penalty"] = gradient_penalty(self.penalty, score, real, fake, penalty_key, step, self.penalty_every)
       total += self.penalty_weight * scalars["penalty"]
