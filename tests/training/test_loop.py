@@ -1,6 +1,8 @@
 """One loop: resumes bit for bit, skips, rolls back, gives up with a name, and runs alike on one or four devices."""
 
+import contextlib
 import dataclasses
+import io
 import itertools
 import os
 import signal
@@ -79,7 +81,30 @@ def test_several_processes_agree_to_stop_whatever_step_a_run_resumes_at(monkeypa
   monkeypatch.setattr(loop.multihost_utils, "reached_preemption_sync_point", reached)
   monkeypatch.setattr(loop, "_ASKED", itertools.count())
   with stop_requests() as stop:
-    assert stop() and stop()  # and stays so, should a rollback come between
+    assert stop(False) and stop(False)  # and stays so, should a rollback come between
+
+
+def test_a_run_whose_output_nobody_reads_any_more_is_saved_and_stopped(tmp_path):
+  class Gone(io.StringIO):
+    def write(self, text):
+      raise BrokenPipeError
+  run = make(tmp_path / "cut")
+  run.log.close()
+  run.log = RunLog(tmp_path / "cut", 40, stream=Gone())
+  with pytest.raises(TryAgain, match="stopped at step 7 of 40, saved"):
+    run.run()
+  assert steps(tmp_path / "cut" / "checkpoints")[-1] == 7 and read_metrics(tmp_path / "cut")["step"].tolist() == [5]
+  assert_equal_states(make(tmp_path / "whole").run(), make(tmp_path / "cut").run())
+
+
+@pytest.mark.parametrize("ignored", [False, True])
+def test_the_end_of_its_terminal_stops_a_run_unless_it_is_ignored(tmp_path, ignored):
+  old = signal.signal(signal.SIGHUP, signal.SIG_IGN if ignored else signal.SIG_DFL)
+  try:
+    with contextlib.nullcontext() if ignored else pytest.raises(TryAgain):
+      make(tmp_path / "run", data=stopping_data(17, signal.SIGHUP)).run()
+  finally:
+    signal.signal(signal.SIGHUP, old)
 
 
 @pytest.mark.parametrize("position", [3, 17, 38])

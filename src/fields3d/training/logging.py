@@ -40,7 +40,8 @@ class RunLog:
   Args:
     workdir: the run directory; made if need be.
     total_steps: where the run ends, for the ETA.
-    stream: where the console's lines go; a terminal gets a bar.
+    stream: where the console's lines go; a terminal gets a bar. Once that fails (`| head` has ended), `unread` is True, and
+      nothing is raised: metrics.jsonl has all that the console is told.
     active: whether to log at all (process 0).
 
   Example:
@@ -60,7 +61,7 @@ class RunLog:
     self._active, self._total, self._stream = active, total_steps, stream or sys.stdout
     self._path = pathlib.Path(workdir) / "metrics.jsonl"
     self._file, self._board, self._bar, self._task = None, None, None, None
-    self._mark = (0, time.monotonic())
+    self._mark, self.unread = (0, time.monotonic()), False
     if not active:
       return
     try:
@@ -139,7 +140,8 @@ class RunLog:
     self._active = False
     if self._bar:
       atexit.unregister(self.close)
-      self._bar.stop()
+      with contextlib.suppress(OSError):
+        self._bar.stop()
     self._guarded(lambda: (self._file.close(), self._board.close()))
 
   def _write(self, record: dict) -> None:
@@ -167,10 +169,13 @@ class RunLog:
       self._print(f"step {step}/{self._total} {shown} {pace}")
 
   def _print(self, line: str) -> None:
-    if self._bar:
-      self._bar.console.print(line, markup=False, highlight=False)
-    else:
-      print(line, file=self._stream, flush=True)
+    try:
+      if self._bar:
+        self._bar.console.print(line, markup=False, highlight=False)
+      else:
+        print(line, file=self._stream, flush=True)
+    except OSError:
+      self.unread = True
 
 
 def duration(seconds: float) -> str:

@@ -64,11 +64,12 @@ _ASKED = itertools.count()  # how often this process has asked the others whethe
 
 
 @contextlib.contextmanager
-def stop_requests() -> Iterator[Callable[[], bool]]:
-  """Yields () -> whether SIGTERM or SIGINT has asked to stop; a second SIGINT interrupts a run of one process at once.
+def stop_requests() -> Iterator[Callable[[bool], bool]]:
+  """Yields (whether this process asks) -> whether that, SIGTERM, SIGINT or the end of its terminal (SIGHUP, but under nohup) has
+  asked to stop; a second SIGINT interrupts a run of one process at once.
 
   With several processes, which all ask equally often, they agree on the same time of asking through jax's preemption service,
-  which then handles SIGTERM; SIGINT, however often it comes, is passed on to it. The service is told how often it was asked: of
+  which then handles SIGTERM; the others, however often they come, are passed on to it. The service is told how often it was asked: of
   steps, that start anywhere and are set back by a rollback, it would miss the one that it has chosen.
   """
   asked = threading.Event()
@@ -81,17 +82,20 @@ def stop_requests() -> Iterator[Callable[[], bool]]:
       raise KeyboardInterrupt
     asked.set()
 
-  def agreed():
-    if not asked.is_set() and multihost_utils.reached_preemption_sync_point(next(_ASKED)):
+  def stop(now):
+    if now and not asked.is_set():
+      handle(signal.SIGTERM, None)
+    if not alone and not asked.is_set() and multihost_utils.reached_preemption_sync_point(next(_ASKED)):
       asked.set()
     return asked.is_set()
 
   alone = jax.process_count() == 1
   main = threading.current_thread() is threading.main_thread()
-  numbers = () if not main else (signal.SIGTERM, signal.SIGINT) if alone else (signal.SIGINT,)
-  old = {number: signal.signal(number, handle) for number in numbers}
+  numbers = {signal.SIGINT, *([signal.SIGTERM] if alone else []), *(
+      [signal.SIGHUP] if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is signal.SIG_DFL else [])}
+  old = {number: signal.signal(number, handle) for number in (numbers if main else ())}
   try:
-    yield asked.is_set if alone else agreed
+    yield stop
   finally:
     for number, handler in old.items():
       signal.signal(number, handler)
@@ -143,12 +147,12 @@ class Loop:
       self._save(blocking=True)
     return self.state
 
-  def _advance(self, stop: Callable[[], bool]) -> bool:
+  def _advance(self, stop: Callable[[bool], bool]) -> bool:
     """Steps from here to the next rollback or to the end; returns whether there is more to do."""
     self.idle.start()
     with Prefetch(self._make_batch, self.step + self.offset, self.settings.prefetch) as batches:
       while True:
-        stopping = stop()
+        stopping = stop(self.log.unread)
         boundary = stopping or self.step >= self.num_steps or self.step % self.settings.checkpoint_every == 0
         self.due |= boundary
         reason = self._settle(0 if boundary else 1)
