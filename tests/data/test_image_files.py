@@ -75,6 +75,29 @@ def test_exif_orientation_is_applied_to_sizes_and_pixels(tmp_path, orientation):
   np.testing.assert_allclose(read_image(tmp_path / "a.jpg")[..., :3] / 65535, upright / 255.0, atol=0.1)  # of JPEG
 
 
+@pytest.mark.parametrize("channels", [1, 3, 4])
+def test_exif_orientation_is_applied_in_16_bits_too(tmp_path, channels):
+  stored, exif = random(3, 5, channels, np.uint16), Image.Exif()
+  exif[0x0112] = 6
+  content = b"eXIf" + exif.tobytes().removeprefix(b"Exif\0\0")
+  extra = struct.pack(">I", len(content) - 4) + content + struct.pack(">I", zlib.crc32(content))
+  (tmp_path / "turned.png").write_bytes(png(stored, extra))
+  (tmp_path / "upright.png").write_bytes(png(np.rot90(stored, -1)))
+  assert image_facts(tmp_path / "turned.png").size == (3, 5)
+  np.testing.assert_array_equal(read_image(tmp_path / "turned.png"), read_image(tmp_path / "upright.png"))
+
+
+def test_transparency_and_profiles_of_16_bit_grey_are_not_passed_over(tmp_path):
+  content = b"tRNS" + struct.pack(">H", 9000)
+  extra = struct.pack(">I", 2) + content + struct.pack(">I", zlib.crc32(content))
+  (tmp_path / "a.png").write_bytes(png(np.full((2, 2, 1), 9000, np.uint16), extra))
+  with pytest.raises(BadData, match="a.png: 16-bit pixels of kind I;16B with a transparent colour"):
+    read_image(tmp_path / "a.png")
+  Image.fromarray(np.full((2, 2), 9000, np.uint16)).save(tmp_path / "b.png", icc_profile=profile("Linear sRGB", 1.0))
+  with pytest.raises(BadData, match="b.png: 16-bit colours with a profile that is not sRGB"):
+    read_image(tmp_path / "b.png")
+
+
 def test_a_profile_that_is_not_srgb_is_converted(tmp_path):
   profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB"))
   image = Image.new("RGB", (2, 2), (200, 100, 50))

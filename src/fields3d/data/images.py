@@ -205,19 +205,20 @@ def _require_srgb_curve(image: Image.Image, path: str | os.PathLike) -> None:
 
 
 def _load_16_bits(image: Image.Image, path: str | os.PathLike) -> np.ndarray:
-  """(h, w, 3 or 4) uint16 of a 16-bit PNG. Pillow keeps the high bytes of colours only, so the low ones are read too."""
+  """(h, w, 3 or 4) uint16 of a 16-bit PNG, upright. Pillow keeps the high bytes of colours only, so the low ones are read too."""
   _require_srgb_curve(image, path)
-  if image.mode.startswith("I"):
-    return np.repeat(np.asarray(image).astype(np.uint16)[..., None], 3, axis=2)
   tile = image.tile[0]
-  if tile.args not in ("RGB;16B", "RGBA;16B") or "transparency" in image.info:
-    raise BadData(path, f"16-bit pixels of kind {tile.args}", "save it as 16-bit RGB or RGBA, or with 8 bits")
+  if tile.args not in ("I;16B", "RGB;16B", "RGBA;16B") or "transparency" in image.info:
+    raise BadData(path, f"16-bit pixels of kind {tile.args}" + " with a transparent colour" * ("transparency" in image.info),
+                  "save it as 16-bit RGB or RGBA, or with 8 bits")
   if _profile(image) is not None:
     raise BadData(path, "16-bit colours with a profile that is not sRGB", "convert it to sRGB")
-  high = np.asarray(image).astype(np.uint16)
+  high = np.asarray(ImageOps.exif_transpose(image)).astype(np.uint16)
+  if high.ndim == 2:
+    return np.repeat(high[..., None], 3, axis=2)
   with Image.open(path, formats=("PNG",)) as again:
     again.tile = [tile._replace(args=tile.args.replace("16B", "16L"))]
-    return high * 256 + np.asarray(again)
+    return high * 256 + np.asarray(ImageOps.exif_transpose(again))
 
 
 def _premultiplied(straight: np.ndarray) -> np.ndarray:
