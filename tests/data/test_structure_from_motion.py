@@ -4,13 +4,13 @@ import sys
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageCms
 
 from fields3d.core.errors import BadData, CannotWrite, MissingInput, Unavailable
 from fields3d.data.images import read_image
 from fields3d.data.scene_colmap import load_colmap
 from fields3d.data.scene_llff import load_llff
-from fields3d.data.structure_from_motion import reconstruct
+from fields3d.data.structure_from_motion import _copy_upright, reconstruct
 
 
 @pytest.fixture
@@ -45,6 +45,16 @@ def test_photographs_are_copied_upright_and_reduced_and_what_fits_nowhere_is_ref
   (plain / "b.png").unlink()
   with pytest.raises(CannotWrite, match="b.png: is none of the source's photographs"):
     reconstruct(plain, out, threads=1)
+
+
+@pytest.mark.parametrize("suffix", ["jpg", "png", "webp"])
+def test_a_photograph_that_is_turned_keeps_its_colour_profile(suffix, tmp_path):
+  exif, profile = Image.Exif(), ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+  exif[0x0112] = 6
+  Image.new("RGB", (8, 4)).save(tmp_path / f"a.{suffix}", exif=exif, icc_profile=profile)
+  _copy_upright(tmp_path / f"a.{suffix}", tmp_path / f"b.{suffix}")
+  with Image.open(tmp_path / f"b.{suffix}") as image:
+    assert image.size == (4, 8) and image.info["icc_profile"] == profile
 
 
 def test_without_pycolmap_nothing_is_written_and_the_extra_is_named(plain, tmp_path, monkeypatch):

@@ -97,7 +97,7 @@ def _copy_upright(path: pathlib.Path, to: pathlib.Path) -> None:
       shutil.copyfile(path, to)
       return
     upright = ImageOps.exif_transpose(image)
-    upright.save(to, format=image.format, quality=95, exif=upright.getexif())
+    upright.save(to, format=image.format, quality=95, exif=upright.getexif(), icc_profile=image.info.get("icc_profile"))
 
 
 def _write_reduced(path: pathlib.Path, k: int, to: pathlib.Path) -> None:
