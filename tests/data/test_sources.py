@@ -98,6 +98,9 @@ def test_the_buffers_of_a_gltf_belong_to_it_but_data_uris_do_not(tmp_path):
   tree, rest = b'{"buffers": [{"uri": "a.bin"}]}', b'"uri": "b b.bin"'
   (tmp_path / "c.glb").write_bytes(b"glTF" + struct.pack("<IIII", 2, 20 + len(tree) + len(rest), len(tree), 0x4E4F534A) + tree + rest)
   assert companions(tmp_path / "c.glb") == [tmp_path / "a.bin"]
+  (tmp_path / "d.gltf").write_text(r'{"buffers": [{"uri": "\u00fc\"1.bin"}, {"uri": "\u00"}, {"uri": ".\/a.bin"}]}')
+  (tmp_path / "ü\"1.bin").write_bytes(b"12")
+  assert companions(tmp_path / "d.gltf") == [tmp_path / "ü\"1.bin", tmp_path / "a.bin"]
 
 
 def test_a_name_that_is_no_utf_8_is_one_that_can_be_written(tmp_path):

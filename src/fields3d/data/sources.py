@@ -8,6 +8,7 @@ import collections
 import contextlib
 import dataclasses
 import hashlib
+import json
 import os
 import pathlib
 import re
@@ -155,8 +156,10 @@ def companions(path: pathlib.Path) -> list[pathlib.Path]:
   file = MeshFile(path, data)
   if kind == ".obj":
     return material_files(file, re.findall(rb"^[ \t]*mtllib[ \t]+(.+)", data.replace(b"\r", b"\n"), re.MULTILINE))[0]
-  names = dict.fromkeys(re.findall(rb'"uri"\s*:\s*"(?!data:)([^"]+)"', data))
-  found = dict.fromkeys(file.inside(urllib.parse.unquote(os.fsdecode(name))) for name in names)
+  found = {}
+  for name in dict.fromkeys(re.findall(rb'"uri"\s*:\s*("(?!data:)(?:[^"\\]++|\\.)++")', data)):
+    with contextlib.suppress(ValueError):  # what is no text is the reader's to judge
+      found[file.inside(urllib.parse.unquote(json.loads(name)))] = None
   return [other for other in found if other is not None]
 
 
