@@ -7,7 +7,6 @@ import dataclasses
 import io
 import os
 import pathlib
-import urllib.parse
 import warnings
 
 import numpy as np
@@ -84,7 +83,7 @@ def _image_size(file: MeshFile, tables: Accessors, image: dict) -> tuple[int, in
     if image["uri"].startswith("data:"):
       source = io.BytesIO(tables.fetch(image["uri"], "images"))
     else:
-      source = file.inside(urllib.parse.unquote(image["uri"])) or source
+      source = file.named(image["uri"]) or source
   try:
     with warnings.catch_warnings():
       warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # nothing is decoded

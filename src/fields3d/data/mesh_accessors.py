@@ -2,7 +2,6 @@
 
 import base64
 import binascii
-import urllib.parse
 from typing import Any
 
 import numpy as np
@@ -167,7 +166,7 @@ class Accessors:
         return base64.b64decode(body, validate=True)
       except (binascii.Error, ValueError) as error:
         raise self.file.fault(f"{where}.uri: {error}") from None
-    path = None if "://" in uri else self.file.inside(urllib.parse.unquote(uri))
+    path = self.file.named(uri)
     if path is None:
       raise self.file.fault(f"{where}.uri {uri[:80]!r} is no file of the mesh's folder",
                             "put the buffer beside the mesh")

@@ -8,6 +8,7 @@ other refusals name neither the line nor the offset.
 import dataclasses
 import pathlib
 import re
+import urllib.parse
 import warnings
 from collections.abc import Sequence
 
@@ -71,6 +72,10 @@ class MeshFile:
       return path if path.is_relative_to(folder) and path.is_file() else None
     except (OSError, ValueError, RuntimeError):  # before Python 3.13 a loop of links is a RuntimeError
       return None
+
+  def named(self, uri: str) -> pathlib.Path | None:
+    """The file that a URI means, whose signs may be percent-encoded: one of the mesh's folder, see `inside`, or None."""
+    return self.inside(urllib.parse.unquote(uri))
 
   def text(self) -> str:
     """The bytes as text: BOM and carriage returns gone. Names may be in any 8-bit encoding; numbers are ASCII.

@@ -4,8 +4,6 @@ Node trees are walked without recursion; a mirrored node's triangles are flipped
 from outside. Skins stay in their bind pose and morph targets at rest. Textures are not read.
 """
 
-import urllib.parse
-
 import numpy as np
 
 from fields3d.core import strict_json
@@ -263,4 +261,4 @@ def _color(tables: Accessors, primitive: dict, attributes: dict, num: int, where
 def _missing_images(file: MeshFile, tables: Accessors) -> int:
   """Textures named by files that are not in the folder (or below it)."""
   uris = [image.get("uri") for image in tables.listed(tables.tree, "images", "")]
-  return sum(isinstance(u, str) and not u.startswith("data:") and file.inside(urllib.parse.unquote(u)) is None for u in uris)
+  return sum(isinstance(u, str) and not u.startswith("data:") and file.named(u) is None for u in uris)

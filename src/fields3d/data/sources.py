@@ -12,7 +12,6 @@ import json
 import os
 import pathlib
 import re
-import urllib.parse
 from collections.abc import Iterator, Sequence
 from typing import Protocol
 
@@ -159,7 +158,7 @@ def companions(path: pathlib.Path) -> list[pathlib.Path]:
   found = {}
   for name in dict.fromkeys(re.findall(rb'"uri"\s*:\s*("(?!data:)(?:[^"\\]++|\\.)++")', data)):
     with contextlib.suppress(ValueError):  # what is no text is the reader's to judge
-      found[file.inside(urllib.parse.unquote(json.loads(name)))] = None
+      found[file.named(json.loads(name))] = None
   return [other for other in found if other is not None]
 
 
