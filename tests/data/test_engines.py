@@ -3,10 +3,13 @@
 import signal
 import time
 
+import numpy as np
 import pytest
 
 from fields3d.core.errors import IOFault
+from fields3d.data import kept_samples, picture_file
 from fields3d.data.engines import Lost, Processes
+from fields3d.data.shape_subjects import Procedural
 
 
 def drain(engine, num):
@@ -28,6 +31,37 @@ def test_calls_that_die_or_hang_are_named_and_the_others_have_their_results():
   assert done["hangs"] == Lost("took longer than 2 s; --timeout gives it longer")
   assert done["killed"] == Lost("took its worker process with it twice (SIGKILL: out of memory?)")
   assert done["aborted"] == Lost("took its worker process with it twice (SIGABRT)")
+
+
+class Losing:
+  """An engine whose calls all end their processes."""
+  capacity = 2
+
+  def __init__(self, workers):
+    self.names = []
+
+  def submit(self, name, *call):
+    self.names.append(name)
+
+  def wait(self):
+    return [(self.names.pop(), Lost("took its worker process with it twice"))]
+
+  def __enter__(self):
+    return self
+
+  def __exit__(self, *exception):
+    pass
+
+
+def test_a_shape_that_is_lost_ends_what_needs_every_shape(tmp_path, monkeypatch):
+  for module in (kept_samples, picture_file):
+    monkeypatch.setattr(module, "Processes", Losing)
+  monkeypatch.setattr(picture_file, "_ALONE", 0)
+  with pytest.raises(IOFault, match="a shape took its worker process with it twice; run the same command again"):
+    kept_samples.kept_samples(tmp_path, {"a": (1,), "b": (1,)}, abs, 2)
+  mugs = [Procedural("mug", i, 0) for i in range(2)]
+  with pytest.raises(IOFault, match="x.bin: a shape took its worker process with it twice; run the same command again"):
+    picture_file.picture_file(tmp_path, "x", mugs, np.zeros((2, 1, 3, 4)), 8, 1, 2)
 
 
 def test_a_call_whose_process_was_killed_for_anothers_sake_is_made_again():

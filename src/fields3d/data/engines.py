@@ -207,6 +207,14 @@ class Ray:
 ENGINES: dict[str, Callable[[int, float | None], Engine]] = {"processes": Processes, "ray": Ray}
 
 
+def results(engine: Engine, where: object) -> list[tuple[Hashable, Any]]:
+  """What `engine.wait` gives, where no call may be lost. Raises IOFault: one was; `where` is what it was to be written to."""
+  found = engine.wait()
+  if lost := next((result for _, result in found if isinstance(result, Lost)), None):
+    raise IOFault(where, f"a shape {lost.reason}", "run the same command again, with fewer workers if memory is short")
+  return found
+
+
 def _how(code: int | None) -> str:
   """How a process ended."""
   if code is None or code >= 0:

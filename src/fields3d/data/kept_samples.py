@@ -10,7 +10,7 @@ import numpy as np
 from fields3d.core.progress import progress
 from fields3d.core.types import Mesh
 from fields3d.data import cache
-from fields3d.data.engines import Processes
+from fields3d.data.engines import Processes, results
 from fields3d.data.pipeline import SdfSamples
 
 _WHAT = "shapes sampled"
@@ -56,7 +56,7 @@ def _in_processes(root: pathlib.Path, missing: Mapping[str, tuple], make: Callab
       while waiting < engine.capacity and (call := next(todo, None)) is not None:
         engine.submit(call[0], _keep, root, call[0], make, call[1])
         waiting += 1
-      finished = len(engine.wait())
+      finished = len(results(engine, root))
       done, waiting = done + finished, waiting - finished
       show(_WHAT, done, len(missing))
 

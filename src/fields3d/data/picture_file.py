@@ -21,7 +21,7 @@ import numpy as np
 
 from fields3d.core.errors import CannotWrite, from_os_error
 from fields3d.core.progress import progress
-from fields3d.data.engines import Processes
+from fields3d.data.engines import Processes, results
 from fields3d.data.shape_subjects import Subject
 
 VERSION = 1  # of everything that decides a picture besides its subject, camera and size
@@ -118,14 +118,14 @@ def _make(path: pathlib.Path, records: np.memmap, missing: Sequence[int], keys: 
       pool, running = stack.enter_context(Processes(workers)), 0
       for i in missing:
         while running >= pool.capacity:
-          done = pool.wait()
+          done = results(pool, path)
           running -= len(done)
           for one in done:
             write(*one)
         pool.submit(i, take, *arguments(i))
         running += 1
       while running:
-        done = pool.wait()
+        done = results(pool, path)
         running -= len(done)
         for one in done:
           write(*one)
