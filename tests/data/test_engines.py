@@ -64,6 +64,16 @@ def test_a_shape_that_is_lost_ends_what_needs_every_shape(tmp_path, monkeypatch)
     picture_file.picture_file(tmp_path, "x", mugs, np.zeros((2, 1, 3, 4)), 8, 1, 2)
 
 
+def test_samples_are_made_by_as_many_processes_as_this_one_has_cores(tmp_path, monkeypatch):
+  monkeypatch.setattr(kept_samples, "Processes", Losing)
+  monkeypatch.setattr(kept_samples.os, "sched_getaffinity", lambda _: {0})
+  monkeypatch.setattr(kept_samples.os, "cpu_count", lambda: 64)
+  made = []
+  monkeypatch.setattr(kept_samples, "_keep", lambda root, key, *call: made.append(key))
+  kept_samples.kept_samples(tmp_path, {"a": (), "b": ()}, dict)
+  assert made == ["a", "b"]
+
+
 def test_a_call_whose_process_was_killed_for_anothers_sake_is_made_again():
   with Processes(1) as engine:
     engine.submit("a", abs, -1)

@@ -23,13 +23,13 @@ def kept_samples(root: pathlib.Path, wanted: Mapping[str, tuple], make: Callable
   Args:
     root: of the cache. wanted: {key: arguments of `make`}; a key stands for everything that the samples depend on.
     make: a function of a module, (*arguments) -> samples.
-    workers: processes; all cores by default. One works in this process.
+    workers: processes; the cores of this process by default. One works in this process.
 
   Raises:
     CannotWrite, IOFault: the cache refuses, is full, or a worker process died.
   """
   missing = {key: arguments for key, arguments in wanted.items() if not cache.has_entry(root, key)}
-  count = min(workers or os.cpu_count() or 1, len(missing))
+  count = min(workers or len(os.sched_getaffinity(0)), len(missing))
   if count > 1:
     _in_processes(root, missing, make, count)
   else:
