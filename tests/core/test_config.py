@@ -45,6 +45,7 @@ def test_a_table_of_one_needs_no_name():
     ({"name": "cra"}, "--config.task.name: unknown name 'cra'; did you mean 'car'"),
     ({}, "--config.task.wheel: is not set"),
     ({"wheel": {}, "dors": 2}, "--config.task.dors: no such setting; did you mean 'doors'"),
+    ({"wheel": {}, "nmae": "car"}, "--config.task.nmae: no such setting; did you mean 'name'"),
     ({"wheel": {"radius": -1}}, "--config.task.wheel.radius: -1.0 is out of range; give a number above 0"),
     ({"wheel": {"radius": math.nan}}, "--config.task.wheel.radius: nan is not finite"),
     ({"wheel": {"radius": math.inf}}, "--config.task.wheel.radius: inf is not finite"),

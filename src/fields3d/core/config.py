@@ -97,7 +97,7 @@ def check(table: Table, section: Any, path: str = "config") -> None:
 
 def check_arguments(function: Callable, section: Mapping, path: str = "") -> dict:
   """Checks a section without a name against a function's signature; returns its arguments converted."""
-  return _convert_all(function, dict(section), path, None, make=False)
+  return _convert_all(function, dict(section), path, None, make=False, named=False)
 
 
 def _resolve(table: Table, section: Any, path: str) -> tuple[Callable, dict]:
@@ -117,7 +117,7 @@ def _flag(path: str) -> str:
   return path if path.startswith("config") else f"--config.{path}"
 
 
-def _convert_all(factory: Callable, arguments: dict, path: str, given: dict | None, make: bool) -> dict:
+def _convert_all(factory: Callable, arguments: dict, path: str, given: dict | None, make: bool, named: bool = True) -> dict:
   hints = typing.get_type_hints(factory, include_extras=True)
   parameters = inspect.signature(factory).parameters
   kinds = {name: _marker(hints.get(name, Any), Given) for name in parameters}
@@ -125,7 +125,7 @@ def _convert_all(factory: Callable, arguments: dict, path: str, given: dict | No
   prefix = f"{path}." if path else ""
   for name in arguments:
     if name not in settable:
-      raise UsageFault(_flag(prefix + name), "no such setting", nearest(name, settable))
+      raise UsageFault(_flag(prefix + name), "no such setting", nearest(name, settable + ["name"] * named))
   kept = {}
   for name, parameter in parameters.items():
     if kinds[name] is not None:
