@@ -79,6 +79,12 @@ def test_a_lock_of_the_dead_is_taken_over(tmp_path, holder, why):
   assert not (tmp_path / lock.NAME).exists()
 
 
+def test_a_directory_in_the_locks_place_cannot_be_written(tmp_path):
+  (tmp_path / lock.NAME).mkdir()
+  with pytest.raises(CannotWrite, match="run.lock: is a directory"), locked(tmp_path):
+    pass
+
+
 def test_a_run_on_another_machine_that_shows_life_is_respected(tmp_path):
   path, stop = tmp_path / lock.NAME, threading.Event()
   path.write_text(json.dumps(identity(host="elsewhere", pid=77)))

@@ -38,6 +38,8 @@ def locked(workdir: pathlib.Path, patience: float = PATIENCE) -> Iterator[None]:
   path, mine = workdir / NAME, identity()
   try:
     _take(path, mine, patience)
+  except IsADirectoryError:
+    raise CannotWrite(path, "is a directory, where the lock of the run is to be", "remove it, or give another --workdir") from None
   except OSError as e:
     raise from_os_error(e, path) from e
   stop = threading.Event()
