@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from fields3d.core.errors import CannotWrite, Fault
+from fields3d.data import cache
 from fields3d.data import picture_file as file
 from fields3d.data.picture_file import picture_file
 from fields3d.data.shape_subjects import Procedural
@@ -35,6 +36,13 @@ def test_what_is_there_is_not_made_again_and_its_bytes_stay(tmp_path, counted):
   assert (tmp_path / "views" / "mugs.bin").read_bytes() == content and len(counted) == 3
   for subject, poses, pixels in zip(SUBJECTS, POSES, first, strict=True):
     np.testing.assert_array_equal(pixels, subject.pictures(poses, 12, 2))
+
+
+def test_a_cache_below_a_plain_file_cannot_be_written(tmp_path):
+  (tmp_path / "file").touch()
+  for write in (make, lambda root: cache.write_entry(root, "key", {}, None, None, None)):
+    with pytest.raises(CannotWrite, match="lies below a file"):
+      write(tmp_path / "file" / "cache")
 
 
 def test_a_file_for_which_the_disk_has_no_room_does_not_grow(tmp_path, monkeypatch):

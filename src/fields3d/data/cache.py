@@ -51,9 +51,10 @@ def write_entry(root: pathlib.Path, key: str, facts: Mapping[str, Any], mesh: Me
     CannotWrite, IOFault: the root refuses, or the disk is full.
   """
   made = root / f".{socket.gethostname()}.{os.getpid()}.{key}"
+  strict_json.make_directory(root)
   try:
     shutil.rmtree(made, ignore_errors=True)
-    made.mkdir(parents=True)
+    made.mkdir()
     if mesh is not None:
       arrays = {"vertices": mesh.vertices, "faces": mesh.faces, "exposed": exposed}
       arrays |= {} if mesh.colors is None else {"colors": mesh.colors}

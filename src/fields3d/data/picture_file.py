@@ -21,6 +21,7 @@ import numpy as np
 
 from fields3d.core.errors import CannotWrite, from_os_error
 from fields3d.core.progress import progress
+from fields3d.core.strict_json import make_directory
 from fields3d.data.engines import Processes, results
 from fields3d.data.shape_subjects import Subject
 
@@ -44,8 +45,8 @@ def picture_file(root: pathlib.Path, name: str, subjects: Sequence[Subject], pos
     return np.zeros((0, *kind["pixels"].shape), np.uint8)
   path = root / "views" / f"{name}.bin"
   keys = [_key(subject, p, width, supersample) for subject, p in zip(subjects, poses, strict=True)]
+  make_directory(path.parent)
   try:
-    path.parent.mkdir(parents=True, exist_ok=True)
     with _locked(path.with_suffix(".lock")):
       records = _opened(path, kind, len(subjects))
       missing = _missing(path, records, keys)
