@@ -370,6 +370,13 @@ def test_skins_lines_and_missing_textures_are_counted(tmp_path):
     read_mesh(tmp_path / "a.glb", strict=True)
 
 
+@pytest.mark.parametrize(("mesh", "node", "told"), [([1.0], None, 1), ([1.0], [0.0], 0), ([0.0], None, 0), (None, [0.5], 1)])
+def test_what_morph_targets_would_move_is_counted(mesh, node, told, tmp_path):
+  out = plain(**({} if node is None else {"weights": node}))
+  out.tree["meshes"][0] |= {} if mesh is None else {"weights": mesh}
+  assert read(tmp_path, out.glb())[1] == ["1 skinned or morphed nodes: their bind pose is read"] * told
+
+
 def test_any_damage_ends_in_a_mesh_or_a_fault(tmp_path):
   rng = np.random.default_rng(0)
   content = sparse(False)(X, FACES, rng).glb()

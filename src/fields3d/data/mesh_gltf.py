@@ -174,7 +174,8 @@ def _instances(tables: Accessors) -> list[tuple[int, np.ndarray]]:
     with np.errstate(over="ignore", invalid="ignore"):
       matrix = above @ _local(tables, node, f"nodes[{index}]")
     if "mesh" in node:
-      deformed += "skin" in node or "weights" in node
+      weights = node.get("weights", tables.item("meshes", node["mesh"]).get("weights"))
+      deformed += "skin" in node or (isinstance(weights, list) and any(weights))
       found.append((node["mesh"], matrix))
     stack += [(child, matrix) for child in reversed(children[index])]
   if len(seen) < len(nodes) and not roots:
