@@ -1,6 +1,7 @@
 """Batches of rays: the pixels that they claim to be, deterministic, cut over processes."""
 
 import dataclasses
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -53,6 +54,15 @@ def test_every_pixel_of_every_view_is_drawn_alike():
   assert len(counts) == 5 * 4 + 3 * 6
   assert np.abs(counts - 50).max() < 4 * np.sqrt(50)  # 4 sigma of a Poisson count
   assert len(batch["rgb"]) == 1900
+
+
+def test_pixels_are_laid_out_without_a_second_copy_of_all_of_them():
+  dataset = scene_dataset(scene(sizes=((200, 100),) * 100), PixelDraws(pixels=8))
+  tracemalloc.start()
+  dataset.batch(0)
+  most = tracemalloc.get_traced_memory()[1]
+  tracemalloc.stop()
+  assert most < 1.7 * 100 * 200 * 100 * 8  # and eight photographs that are being read
 
 
 def test_supersampled_rays_lie_one_in_each_part_of_their_pixel():

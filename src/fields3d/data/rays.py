@@ -80,12 +80,21 @@ class _Pixels:
   @functools.cached_property
   def pixels(self) -> dict[str, np.ndarray]:
     """"colors" (all pixels, 4) uint16; "mask" (n,) bool and "depth" (n,) float32 where some view has one."""
-    with concurrent.futures.ThreadPoolExecutor(8) as pool:
-      out = {"colors": np.concatenate([c.reshape(-1, 4) for c in pool.map(lambda view: view.pixels(), self.views)])}
-      if any(view.mask for view in self.views):
-        out["mask"] = np.concatenate([m.reshape(-1) for m in pool.map(_mask, self.views)])
-      if any(view.depth for view in self.views):
-        out["depth"] = np.concatenate([d.reshape(-1) for d in pool.map(_depth, self.views)])
+    def laid_out(read: Callable[[View], np.ndarray], kind: np.dtype) -> np.ndarray:
+      out = np.empty(self.ends[-1], kind)
+
+      def lay(start: int, end: int, view: View) -> None:
+        out[start:end] = read(view).reshape(end - start, *kind.shape)
+
+      with concurrent.futures.ThreadPoolExecutor(8) as pool:
+        list(pool.map(lay, self.starts, self.ends, self.views))
+      return out
+
+    out = {"colors": laid_out(lambda view: view.pixels(), np.dtype((np.uint16, 4)))}
+    if any(view.mask for view in self.views):
+      out["mask"] = laid_out(_mask, np.dtype(bool))
+    if any(view.depth for view in self.views):
+      out["depth"] = laid_out(_depth, np.dtype(np.float32))
     return out
 
   def batch(self, position: int, shard: int = 0, num_shards: int = 1) -> Mapping[str, np.ndarray]:
