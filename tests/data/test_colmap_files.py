@@ -1,6 +1,7 @@
 """COLMAP's files: what they say, in both forms, against COLMAP itself; and that nothing in them is believed."""
 
 import struct
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -84,6 +85,15 @@ def test_no_text_leads_to_anything_but_an_answer_or_a_fault(tmp_path_factory, ki
 def test_a_count_beyond_the_file_is_refused_before_anything_is_made(tmp_path, kind, count):
   with pytest.raises(BadData, match="are left"):
     READERS[kind](write(tmp_path, kind, struct.pack("<Q", count) + GOOD[kind][8:]))
+
+
+def test_points_take_no_more_than_thrice_their_bytes_in_the_file(tmp_path):
+  path = write(tmp_path, "points3D", points_bin([(0.1, 0.2, 0.3, 4, 5, 6, 0.5)] * 20_000))
+  tracemalloc.start()
+  read_points(path)
+  most = tracemalloc.get_traced_memory()[1]
+  tracemalloc.stop()
+  assert most < 3 * path.stat().st_size
 
 
 def test_a_file_above_the_cap_is_not_read(tmp_path):

@@ -128,8 +128,7 @@ def read_points(path: pathlib.Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]
   Raises:
     BadData: a coordinate that is not finite, a colour out of 0..255, tracks beyond the file's end.
   """
-  rows = list(_point_records(path))
-  table = np.array(rows, np.float64).reshape(-1, 7)
+  table = np.fromiter(_point_records(path), np.dtype((np.float64, 7)))
   if (bad := ~np.isfinite(table[:, :3]).all(axis=1)).any():
     raise BadData(path, f"point {int(bad.argmax())} is not finite ({int(bad.sum())} in all)", "export the model again")
   return table[:, :3].copy(), table[:, 3:6].astype(np.uint8), table[:, 6].copy()
