@@ -192,6 +192,13 @@ def test_paths_out_of_the_scenes_folder_are_refused(tmp_path, given):
     load_transforms(write_scene(tmp_path / "s", 3, each=lambda i: {"file_path": given} if i == 1 else {}))
 
 
+def test_the_scenes_folder_is_no_image_and_what_lies_beside_it_is_none_of_its_files(tmp_path):
+  root = write_scene(tmp_path / "scene", n=4, each=lambda i: {"file_path": "images/.."} if i else {})
+  Image.new("RGB", (8, 6)).save(tmp_path / "scene.png")
+  with pytest.raises(BadData, match="the path 'images/..' leads out of the scene's folder"):
+    load_transforms(root)
+
+
 def test_missing_images_are_listed_or_left_out_as_asked(tmp_path):
   write_scene(tmp_path, 9)
   for i in range(1, 8):

@@ -191,7 +191,7 @@ def find_file(root: pathlib.Path, json_file: pathlib.Path, given: str, suffixes:
     BadData: the path leads out of the scene's folder `root`.
   """
   wanted = pathlib.Path(os.path.normpath(json_file.parent / given.replace("\\", "/")))
-  if not wanted.is_relative_to(root):
+  if not wanted.is_relative_to(root) or wanted == root:
     raise BadData(json_file, f"the path {given!r} leads out of the scene's folder", f"move the file into {root}")
   candidates = [wanted, *(wanted.with_name(wanted.name + suffix) for suffix in suffixes)]
   return next((file for file in candidates if os.path.isfile(file)), None)  # False where a name is too long
