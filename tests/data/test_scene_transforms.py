@@ -109,7 +109,9 @@ def test_lists_of_file_names_are_the_split(tmp_path):
   names = [f"images/{i:03d}.png" for i in range(4)]
   top = {"train_filenames": names[:2], "val_filenames": names[2:3], "test_filenames": names[3:]}
   scene = load_transforms(write_scene(tmp_path, 4, top=top))
-  assert [len(scene.views[split]) for split in ("train", "val", "test")] == [2, 1, 1]
+  assert [len(scene.views[split]) for split in ("train", "val", "test")] == [2, 1, 1] and not scene.warnings
+  scene = load_transforms(write_scene(tmp_path, 4, top={**top, "test_filenames": names[1:]}))
+  assert any("1 images are of the training and of another split" in warning for warning in scene.warnings)
   (tmp_path / "b").mkdir()
   with pytest.raises(BadData, match="test_filenames has 'images/no.png', which no frame has"):
     load_transforms(write_scene(tmp_path / "b", 4, top={**top, "test_filenames": ["images/no.png"]}))

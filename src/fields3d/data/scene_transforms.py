@@ -193,6 +193,8 @@ def _scene(root: pathlib.Path, frames: Mapping[str, Sequence[Posed]], placed: _P
   if reach is None:
     farthest = max(float(np.linalg.norm(camera.pose[:, 3])) for camera in cameras) + 3**0.5
     reach = (_NEAR, farthest if placed.bounded else _FAR)
+  if both := {frame.image for frame in frames["train"]} & {frame.image for s in ("val", "test") for frame in frames[s]}:
+    warnings.append(f"{len(both)} images are of the training and of another split: figures of that are not of unseen views")
   warnings += _depth_doubts(views, placed.bounded)
   opaque = not any(frame.facts.alpha for frame in everything)
   protocol = {"scene": root.name, "split": f"{split}: " + ", ".join(f"{len(views[s])} {s}" for s in SPLITS if views[s]),
