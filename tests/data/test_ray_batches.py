@@ -47,6 +47,12 @@ def test_each_ray_sees_the_pixel_whose_colour_stands_beside_it():
     np.testing.assert_allclose([*rgb, alpha], pixel, rtol=1e-6)
 
 
+def test_what_a_scene_warns_of_is_told_when_its_dataset_is_made(caplog):
+  scene_dataset(dataclasses.replace(scene(), warnings=[f"line {i}" for i in range(7)]), PixelDraws())
+  assert [r.getMessage() for r in caplog.records] == [*(f"toy: line {i}" for i in range(5)),
+                                                      "toy: 2 more warnings, see fields3d inspect cameras"]
+
+
 def test_every_pixel_of_every_view_is_drawn_alike():
   dataset = scene_dataset(source := scene(), PixelDraws(pixels=1900))
   drawn = place(dataset, batch := dataset.batch(0, 0, 1), source.views["train"])

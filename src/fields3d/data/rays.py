@@ -3,6 +3,7 @@
 import concurrent.futures
 import dataclasses
 import functools
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -15,6 +16,7 @@ from fields3d.data.pipeline import generator
 from fields3d.data.scene import Scene
 from fields3d.geometry.rays import CameraRig
 
+_TOLD = 5  # warnings of a scene; `fields3d inspect cameras` tells all
 _UNBOUNDED = 8.0  # the cube of interest of a contracted scene, in camera radii, for extraction
 
 
@@ -36,7 +38,7 @@ def scene_dataset(scene: Scene, settings: PixelDraws, shapes: Callable[[str], Se
 
   A batch is {"origins", "directions", "viewdirs" (p, k^2, 3), "radii", "near", "far" (p, k^2), "view" (p, k^2), of the
   rays; "rgb" (p, 3), premultiplied, and "alpha" (p,), of the pixel; "mask" (p,) bool and "depth" (p,), along the ray through
-  its middle, 0 where unknown, where some view has one}. Photographs are read at the first batch.
+  its middle, 0 where unknown, where some view has one}. Photographs are read at the first batch. What the scene warns of is logged.
 
   Args:
     shapes: split -> ground truth, where it is known.
@@ -44,7 +46,11 @@ def scene_dataset(scene: Scene, settings: PixelDraws, shapes: Callable[[str], Se
   Raises:
     UsageFault: pixels that do not fit in memory.
   """
-  source = _Pixels(scene, settings)
+  source, log = _Pixels(scene, settings), logging.getLogger(__name__)
+  for line in scene.warnings[:_TOLD]:
+    log.warning("%s: %s", scene.name, line)
+  if len(scene.warnings) > _TOLD:
+    log.warning("%s: %d more warnings, see fields3d inspect cameras", scene.name, len(scene.warnings) - _TOLD)
   shapes = shapes or (lambda split: ())
   return Dataset(scene_facts(scene), source.batch, shapes, lambda split: scene.views.get(split, ()))
 
