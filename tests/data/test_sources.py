@@ -73,6 +73,21 @@ def test_a_path_that_is_not_there_or_holds_nothing_is_a_missing_input(tmp_path):
     find_sources(tmp_path / "a.txt")
 
 
+def test_a_folder_that_cannot_be_read_is_not_left_out_in_silence(tmp_path, monkeypatch):
+  put(tmp_path / "a" / "a.obj")
+  put(tmp_path / "b" / "b.obj")
+  scan = os.scandir
+
+  def deny(path):
+    if str(path).endswith("/b"):
+      raise PermissionError(13, "Permission denied", str(path))
+    return scan(path)
+
+  monkeypatch.setattr(os, "scandir", deny)
+  with pytest.raises(MissingInput, match="/b: permission denied; make the folder readable"):
+    find_sources(tmp_path)
+
+
 def test_the_digest_follows_the_materials_and_textures_of_an_obj(tmp_path):
   path = put(tmp_path / "a.obj")
   path.write_text("mtllib a.mtl\nmtllib ../a.mtl\n" + path.read_text())

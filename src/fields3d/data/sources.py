@@ -94,7 +94,7 @@ def find_sources(path: str | os.PathLike, sdf_sign: SdfSign = "check") -> Sequen
   folder without its suffix, the label the name of the file's own folder.
 
   Raises:
-    MissingInput: no such path, or no shape there. BadData: a file of a kind that is not known.
+    MissingInput: no such path, no shape there, or a folder that cannot be read. BadData: a file of a kind that is not known.
   """
   path = pathlib.Path(path)
   if path.is_dir():
@@ -163,7 +163,10 @@ def companions(path: pathlib.Path) -> list[pathlib.Path]:
 
 
 def _walk(root: pathlib.Path) -> Iterator[pathlib.Path]:
-  for folder, inner, names in os.walk(root):
+  def refuse(error: OSError) -> None:
+    raise MissingInput(error.filename, (error.strerror or str(error)).lower(), "make the folder readable, or move it away")
+
+  for folder, inner, names in os.walk(root, onerror=refuse):
     inner.sort()
     parts = set(pathlib.Path(folder).relative_to(root).parts)
     if parts & {"NormalizationParameters", "SurfaceSamples"}:
