@@ -88,6 +88,20 @@ def test_a_folder_that_cannot_be_read_is_not_left_out_in_silence(tmp_path, monke
     find_sources(tmp_path)
 
 
+def test_what_prepare_wrote_into_its_own_source_is_no_shape_of_it(tmp_path):
+  put(tmp_path / "a.obj")
+  (tmp_path / "out" / "key").mkdir(parents=True)
+  (tmp_path / "out" / ".host.1.other").mkdir()
+  for name in ("key/mesh.npz", "key/entry.json", ".host.1.other/mesh.npz"):  # of a run that was killed
+    (tmp_path / "out" / name).write_bytes(b"")
+  assert [s.name for s in find_sources(tmp_path)] == ["a"]
+  for name in ("quality.csv", "index.json"):
+    (tmp_path / "out" / name).write_bytes(b"")
+  deepsdf_files.write_samples(tmp_path / "out" / "SdfSamples" / "a.npz", ball())
+  assert [s.name for s in find_sources(tmp_path)] == ["a"]
+  assert [s.name for s in find_sources(tmp_path / "out")] == ["SdfSamples/a"]
+
+
 def test_the_digest_follows_the_materials_and_textures_of_an_obj(tmp_path):
   path = put(tmp_path / "a.obj")
   path.write_text("mtllib a.mtl\nmtllib ../a.mtl\n" + path.read_text())

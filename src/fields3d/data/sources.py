@@ -17,6 +17,7 @@ from typing import Protocol
 
 from fields3d.core.errors import BadData, Fault, MissingInput, from_os_error
 from fields3d.core.types import Frame, Mesh
+from fields3d.data import quality
 from fields3d.data.deepsdf_files import SdfSign, read_normalization, read_samples
 from fields3d.data.mesh_file import MAX_FILE_BYTES, MeshFile
 from fields3d.data.mesh_obj import material_files
@@ -90,8 +91,8 @@ def find_sources(path: str | os.PathLike, sdf_sign: SdfSign = "check") -> Sequen
   """The shapes at a path, in an order that depends on their names alone.
 
   A file is one shape, named by its stem. A folder is a pack where it holds <name>.npz and <name>.csv, else every
-  mesh file and every .npz of samples below it (links to folders are not followed): the name is the path below the
-  folder without its suffix, the label the name of the file's own folder.
+  mesh file and every .npz of samples below it (links to folders are not followed, nor what `prepare` wrote there): the
+  name is the path below the folder without its suffix, the label the name of the file's own folder.
 
   Raises:
     MissingInput: no such path, no shape there, or a folder that cannot be read. BadData: a file of a kind that is not known.
@@ -167,9 +168,12 @@ def _walk(root: pathlib.Path) -> Iterator[pathlib.Path]:
     raise MissingInput(error.filename, (error.strerror or str(error)).lower(), "make the folder readable, or move it away")
 
   for folder, inner, names in os.walk(root, onerror=refuse):
-    inner.sort()
+    inner[:] = sorted(name for name in inner if name[0] != ".")
     parts = set(pathlib.Path(folder).relative_to(root).parts)
-    if parts & {"NormalizationParameters", "SurfaceSamples"}:
+    written = [{"entry.json", "mesh.npz"}, {quality.TABLE, quality.INDEX}] if parts else []
+    if made := any(files <= set(names) for files in written):  # by an earlier `prepare`, whose folder lies in its source
+      inner.clear()
+    if made or parts & {"NormalizationParameters", "SurfaceSamples"}:
       continue
     for name in names:
       if name[0] != "." and pathlib.Path(name).suffix.lower() in (*READERS, ".npz"):
