@@ -1,5 +1,6 @@
 """Preparation: what is accepted and why not, caching by content, any number of workers, killed at any time."""
 
+import concurrent.futures
 import dataclasses
 import hashlib
 import os
@@ -13,6 +14,7 @@ import numpy as np
 import pytest
 import trimesh
 
+from fields3d.core import strict_json
 from fields3d.core.errors import BadData, CannotWrite, Fault, UsageFault
 from fields3d.core.types import Mesh
 from fields3d.data import cache, deepsdf_files, quality
@@ -51,6 +53,18 @@ def shapes(folder, count=4):
   for i in range(count):
     put(folder / "boxes" / f"{i}.ply", box((1.0, 0.3 + 0.1 * i, 0.4)))
   return find_sources(folder)
+
+
+def test_reports_that_are_written_at_once_are_each_whole(tmp_path):
+  def report(label):
+    rows = [quality.Row(f"{label}{i}", label, "accepted", (), "key") for i in range(50)]
+    for _ in range(4):
+      quality.write_report(rows, tmp_path)
+
+  with concurrent.futures.ThreadPoolExecutor(4) as pool:
+    list(pool.map(report, "abcd"))
+  (label,) = {row.label for row in quality.read_index(tmp_path)}
+  assert list(strict_json.read(tmp_path / quality.SUMMARY)["labels"]) == [label] and f"{label}49," in (tmp_path / quality.TABLE).read_text()
 
 
 def test_a_closed_mesh_is_accepted_in_the_model_frame_with_exact_distances(tmp_path):

@@ -81,15 +81,16 @@ def summary(rows: Iterable[Row]) -> dict[str, Any]:
 
 
 def write_report(rows: Sequence[Row], root: pathlib.Path) -> None:
-  """Writes quality.csv, summary.json and index.json (the accepted shapes) into a folder, row by row.
+  """Writes quality.csv, summary.json and index.json (the accepted shapes) into a folder, row by row; all three of one run.
 
   Raises:
     CannotWrite, IOFault: the folder refuses or the disk is full.
   """
   try:
-    strict_json.replace(root / TABLE, (line.encode() for line in table(rows)))
-    strict_json.write(root / SUMMARY, summary(rows))
-    strict_json.replace(root / INDEX, (piece.encode() for piece in _index(rows)))
+    with strict_json.one_at_a_time(root):
+      strict_json.replace(root / TABLE, (line.encode() for line in table(rows)))
+      strict_json.write(root / SUMMARY, summary(rows))
+      strict_json.replace(root / INDEX, (piece.encode() for piece in _index(rows)))
   except OSError as error:
     raise from_os_error(error, root) from None
 
