@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fields3d.commands.main import main
-from fields3d.core.errors import TryAgain
+from fields3d.core.errors import BadData, TryAgain
 from fields3d.data import cache, parts
 from fields3d.data.parts import Part, PartFile, part_of, prepare_part
 from fields3d.data.prepare import Done, Recipe, prepare, stream
@@ -41,6 +41,25 @@ def content(root: pathlib.Path) -> dict[str, bytes]:
 
 def shard(meshes, out, i, n, *more):
   return main(["prepare", str(meshes), "--out", str(out), "--shard", f"{i}/{n}", *WORDS, *more])
+
+
+HEAD = {"format": parts.FORMAT, "part": 0, "of": 1, "own": 1, "shared": {"shapes": 1, "names": "x"}}
+ROW = {"index": 0, "digest": "", "name": "a", "label": "", "status": "accepted", "reasons": [], "key": "k"}
+
+
+@pytest.mark.parametrize(("head", "row", "text"), [
+    ({**HEAD, "shared": {}}, ROW, ":1: is not the head of a part"), ({**HEAD, "own": None}, ROW, ":1: is not the head of a part"),
+    ({**HEAD, "of": "1"}, ROW, ":1: is not the head of a part"), (HEAD, {**ROW, "key": "../k"}, "is not a row of a part"),
+    (HEAD, {**ROW, "key": 3}, "is not a row of a part")])
+def test_a_part_that_is_damaged_is_bad_data_and_no_entry_leads_out_of_the_folder(head, row, text, tmp_path):
+  path = tmp_path / "in" / "parts" / "0-of-1.jsonl"
+  path.parent.mkdir(parents=True)
+  path.write_text(f"{json.dumps(head)}\n{json.dumps(row)}\n")
+  cache.write_entry(tmp_path, "k", {}, None, None, None)
+  (tmp_path / "out" / "below").mkdir(parents=True)
+  with pytest.raises(BadData, match=text):
+    parts.merge([tmp_path / "in"], tmp_path / "out" / "below")
+  assert not (tmp_path / "out" / "k").exists()
 
 
 @given(st.lists(st.text(min_size=1), unique=True, max_size=60), st.integers(1, 20), st.text(min_size=1))

@@ -13,6 +13,7 @@ import hashlib
 import json
 import os
 import pathlib
+import re
 import shutil
 import socket
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -140,7 +141,9 @@ def _lines(path: pathlib.Path) -> tuple[dict[str, Any], Iterator[tuple[int, Done
     _, header = next(everything)
   except StopIteration:
     raise BadData(path, "is empty", "delete the file and prepare the part again") from None
-  if not isinstance(header, dict) or header.get("format") != FORMAT or not isinstance(header.get("shared"), dict):
+  shared = header.get("shared") if isinstance(header, dict) else None
+  if (not isinstance(shared, dict) or header.get("format") != FORMAT
+      or not all(type(n) is int for n in (*map(header.get, ("part", "of", "own")), shared.get("shapes")))):
     raise BadData(f"{path}:1", "is not the head of a part", "delete the file and prepare the part again")
   return header, ((place, _done(record, path)) for place, record in everything)
 
@@ -161,8 +164,10 @@ def _checked(path: pathlib.Path) -> Iterator[tuple[int, Any]]:
 def _done(record: Any, path: pathlib.Path) -> Done:
   try:
     index, digest = record.pop("index"), record.pop("digest")
+    if not re.fullmatch(r"\w*", record["key"]):  # it is to be a folder's name
+      raise ValueError
     return Done(index, digest, Row(**{**record, "reasons": tuple(record["reasons"])}))
-  except (AttributeError, KeyError, TypeError):
+  except (AttributeError, KeyError, TypeError, ValueError):
     raise BadData(path, "has a line that is not a row of a part", "delete the file and prepare the part again") from None
 
 
