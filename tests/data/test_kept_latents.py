@@ -1,5 +1,9 @@
 """Kept latents: in the batches of the shapes that they are of, and refused for any other."""
 
+import concurrent.futures
+import sys
+import time
+
 import numpy as np
 import pytest
 
@@ -43,6 +47,15 @@ def test_a_shard_has_its_rows_of_the_batch_and_a_position_its_own_latents(path):
   whole = data.batch(3, 0, 1)["latents"]
   np.testing.assert_array_equal(np.concatenate([data.batch(3, i, 2)["latents"] for i in range(2)]), whole)
   np.testing.assert_array_equal(make(path).batch(3, 0, 1)["latents"], whole)
+
+
+def test_several_threads_that_make_batches_read_the_file_once(path, monkeypatch):
+  module, times = sys.modules["fields3d.data.encoded"], []
+  read = module.read_latents
+  monkeypatch.setattr(module, "read_latents", lambda *args: times.append(time.sleep(0.05)) or read(*args))
+  with concurrent.futures.ThreadPoolExecutor(4) as pool:
+    list(pool.map(make(path).batch, range(4)))
+  assert len(times) == 1
 
 
 def test_latents_of_other_shapes_are_bad_data(path, latents):

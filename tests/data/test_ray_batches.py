@@ -1,6 +1,8 @@
 """Batches of rays: the pixels that they claim to be, deterministic, cut over processes."""
 
+import concurrent.futures
 import dataclasses
+import time
 import tracemalloc
 
 import numpy as np
@@ -69,6 +71,15 @@ def test_pixels_are_laid_out_without_a_second_copy_of_all_of_them():
   most = tracemalloc.get_traced_memory()[1]
   tracemalloc.stop()
   assert most < 1.7 * 100 * 200 * 100 * 8  # and eight photographs that are being read
+
+
+def test_several_threads_that_make_batches_read_a_photograph_once():
+  view, times = scene().views["train"][0], []
+  once = dataclasses.replace(view, pixels=lambda: times.append(time.sleep(0.05)) or view.pixels())
+  dataset = scene_dataset(dataclasses.replace(scene(), views={"train": [once]}), PixelDraws(pixels=8))
+  with concurrent.futures.ThreadPoolExecutor(4) as pool:
+    list(pool.map(dataset.batch, range(4)))
+  assert len(times) == 1
 
 
 def test_supersampled_rays_lie_one_in_each_part_of_their_pixel():

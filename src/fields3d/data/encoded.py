@@ -1,7 +1,6 @@
 """Shapes with the latents that a trained autoencoder gave them, so that what learns over latents need not encode them anew."""
 
 import dataclasses
-import functools
 import hashlib
 import io
 import pathlib
@@ -16,7 +15,7 @@ from fields3d.core.errors import BadData, MissingInput, from_os_error
 from fields3d.core.types import Dataset, Shape
 from fields3d.data.named_sets import SHAPE_SETS
 from fields3d.data.npz import read_npz
-from fields3d.data.pipeline import generator
+from fields3d.data.pipeline import generator, once
 
 PROBED = 4  # shapes whose distances are kept beside the latents
 
@@ -35,7 +34,7 @@ def encoded(source: Annotated[Dataset, From(SHAPE_SETS)], path: str) -> Dataset:
   """
   source = build(SHAPE_SETS, source, "data.source") if isinstance(source, Mapping) else source
 
-  @functools.cache
+  @once
   def kept() -> np.ndarray:
     return read_latents(path, source.shapes("train"))
 

@@ -6,7 +6,9 @@ process draws its own rows only, and resuming needs nothing but the position.
 
 import dataclasses
 import functools
+import threading
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -36,6 +38,17 @@ def generator(seed: int, *counters: int) -> np.random.Generator:
   True
   """
   return np.random.Generator(np.random.Philox(np.random.SeedSequence(seed, spawn_key=counters)))
+
+
+def once(make: Callable[[], Any]) -> Callable[[], Any]:
+  """`make` as a function that makes its result at the first call and keeps it, also where several threads make batches."""
+  kept, lock = functools.cache(make), threading.Lock()
+
+  def given() -> Any:
+    with lock:
+      return kept()
+
+  return given
 
 
 def sdf_batches(samples: Sequence[SdfSamples], rows: int, points: int, seed: int, labels: Sequence[int] | None = None,

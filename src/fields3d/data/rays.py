@@ -2,7 +2,6 @@
 
 import concurrent.futures
 import dataclasses
-import functools
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -12,7 +11,7 @@ import numpy as np
 from fields3d.core.config import Count, Index
 from fields3d.core.errors import UsageFault, require_memory
 from fields3d.core.types import Dataset, Shape, View
-from fields3d.data.pipeline import generator
+from fields3d.data.pipeline import generator, once
 from fields3d.data.scene import Scene
 from fields3d.geometry.rays import CameraRig
 
@@ -80,11 +79,11 @@ class _Pixels:
     side = settings.supersample
     corners = np.stack(np.meshgrid(np.arange(side), np.arange(side)), axis=-1).reshape(1, -1, 2)
     self.corners = corners.astype(np.float64)
+    self.pixels = once(self._read)
     require_memory(int(self.ends[-1]) * 8, "--config.data", f"{len(sizes)} photographs, {self.ends[-1]:,} pixels: "
                    "give a smaller width or fewer of them")
 
-  @functools.cached_property
-  def pixels(self) -> dict[str, np.ndarray]:
+  def _read(self) -> dict[str, np.ndarray]:
     """"colors" (all pixels, 4) uint16; "mask" (n,) bool and "depth" (n,) float32 where some view has one."""
     def laid_out(read: Callable[[View], np.ndarray], kind: np.dtype) -> np.ndarray:
       out = np.empty(self.ends[-1], kind)
@@ -119,8 +118,9 @@ class _Pixels:
     shot = self.rig.rays(np.repeat(view, side * side), at.reshape(-1, 2))
     out = {name: value.reshape(len(view), side * side, *value.shape[1:]) for name, value in dataclasses.asdict(shot).items()}
     out["radii"] = out["radii"] / np.float32(side)
-    colors = self.pixels["colors"][chosen].astype(np.float32) / 65535
-    extra = {name: self.pixels[name][chosen] for name in ("mask", "depth") if name in self.pixels}
+    pixels = self.pixels()
+    colors = pixels["colors"][chosen].astype(np.float32) / 65535
+    extra = {name: pixels[name][chosen] for name in ("mask", "depth") if name in pixels}
     if "depth" in extra:
       ahead = np.einsum("pki,pi->p", out["viewdirs"], self.axes[view]) / side**2  # cosine of the ray and the camera's axis
       extra["depth"] = np.where(ahead > 0, extra["depth"] / np.where(ahead > 0, ahead, 1), 0).astype(np.float32)
