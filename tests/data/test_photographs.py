@@ -16,6 +16,20 @@ def save(path, size=(64, 48), **options):
   Image.new("RGB", size, (10, 20, 30)).save(path, **options)
 
 
+@pytest.mark.parametrize("size, fits", [((64, 48), True), ((32, 24), True), ((21, 16), True), ((403, 302), True),
+                                        ((48, 64), False), ((64, 64), False), ((8, 4), False)])
+def test_a_mask_must_have_its_photographs_shape(tmp_path, size, fits):
+  save(tmp_path / "a.png")
+  save(tmp_path / "mask.png", size)
+  def make():
+    return make_views(["a"], [tmp_path / "a.png"], [CAMERA], 2, [tmp_path / "mask.png"])
+  if fits:
+    assert make()[0][0].mask().shape == (24, 32)
+  else:
+    with pytest.raises(BadData, match=f"mask.png: is of {size[0]} x {size[1]} pixels, its photograph of 64 x 48"):
+      make()
+
+
 def test_photographs_of_every_suffix_are_listed_by_name_below_the_folder(tmp_path):
   for name in ("b.JPG", "a.png", "sub/c.jpeg", "a.bmp"):
     save(tmp_path / name)

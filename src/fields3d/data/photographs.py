@@ -49,15 +49,21 @@ def make_views(names: Sequence[str], paths: Sequence[pathlib.Path], cameras: Seq
   Args:
     cameras: as calibrated, on images of any size; intrinsics are scaled per axis to the photographs' true sizes.
     reduction: by what the sides are to be divided in reading, by area average.
-    masks: images of any size, black where pixels do not count; None for a photograph without one, or for all.
+    masks: images of the photographs' shapes and any size, black where pixels do not count; None for a photograph without one, or for all.
 
   Raises:
-    BadData: a photograph's shape is not the calibrated image's (within a pixel of rounding).
+    BadData: a photograph's shape is not the calibrated image's, or a mask's not the photograph's (within a pixel of rounding).
   """
   views, opaque = [], True
   for name, path, calibrated, mask_path in zip(names, paths, cameras, masks or [None] * len(names), strict=True):
     facts = image_facts(path)
-    _check_shape(path, facts.size, calibrated.size)
+    if not _same_shape(facts.size, calibrated.size):
+      raise BadData(path, "is of {} x {} pixels, its camera of {} x {}".format(*facts.size, *calibrated.size),
+                    "give the photographs that were calibrated, with their EXIF orientation applied")
+    size = image_facts(mask_path).size if mask_path else facts.size
+    if not _same_shape(*sorted((size, facts.size))):
+      raise BadData(mask_path, "is of {} x {} pixels, its photograph of {} x {}".format(*size, *facts.size),
+                    "give a mask of the photograph's shape, turned as it is")
     camera = resized(calibrated, *(max(1, round(side / reduction)) for side in facts.size))
     mask = functools.partial(_mask, mask_path, camera) if mask_path or not valid_pixels(camera).all() else None
     views.append(View(name, camera, functools.partial(_read, path, *camera.size), mask))
@@ -65,11 +71,10 @@ def make_views(names: Sequence[str], paths: Sequence[pathlib.Path], cameras: Seq
   return tuple(views), opaque
 
 
-def _check_shape(path: pathlib.Path, size: tuple[int, int], calibrated: tuple[int, int]) -> None:
-  (width, height), (w, h) = size, calibrated
-  if min(abs(width * h / w - height), abs(height * w / h - width)) > 1:
-    raise BadData(path, f"is of {width} x {height} pixels, its camera of {w} x {h}",
-                  "give the photographs that were calibrated, with their EXIF orientation applied")
+def _same_shape(size: tuple[int, int], other: tuple[int, int]) -> bool:
+  """Whether an image of that size is another one made smaller or larger, within a pixel of rounding."""
+  (width, height), (w, h) = size, other
+  return min(abs(width * h / w - height), abs(height * w / h - width)) <= 1
 
 
 def hold_out(views: Sequence[View], every: int) -> Mapping[str, Sequence[View]]:
