@@ -135,7 +135,7 @@ def ball(radius, seed):
   return split_by_sign(x, (np.linalg.norm(x, axis=1) - radius).astype(np.float32))
 
 
-def test_deepsdf_data_trains_on_its_samples_and_is_measured_on_its_meshes(tmp_path):
+def test_deepsdf_data_trains_on_its_samples_and_is_measured_on_its_meshes(tmp_path, caplog):
   frame = Frame((1.0, 2.0, 3.0), 2.0)
   for name, radius in (("a", 0.5), ("b", 0.4), ("c", 0.6)):
     below = f"set/ball/{name}.npz"
@@ -158,6 +158,10 @@ def test_deepsdf_data_trains_on_its_samples_and_is_measured_on_its_meshes(tmp_pa
   unseen = dataset.shapes("test")[0]
   assert unseen.frame == frame and len(unseen.samples()["sdf"]) == 400
   np.testing.assert_allclose(unseen.sdf(np.zeros((1, 3))), -0.6, rtol=0.02)  # an icosphere of 1,280 faces
+  assert "another split" not in caplog.text
+  deepsdf_files.write_split(tmp_path / "val.json", [("set", "ball", "c"), ("set", "ball", "a")])
+  data({**section, "val": str(tmp_path / "val.json")})
+  assert "1 shapes are of the training and of another split" in caplog.text
   bare = data(section).shapes("test")[0]
   with pytest.raises(MissingInput, match="no mesh"):
     bare.mesh()

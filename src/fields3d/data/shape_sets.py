@@ -113,6 +113,9 @@ def deepsdf(path: str, train: str, val: str | None = None, test: str | None = No
   named = {name: split for name, split in zip(SPLITS, (train, val, test), strict=True) if split}
   groups = {split: [_instance(root, *triple, sdf_sign) for triple in deepsdf_files.read_split(file)]
             for split, file in named.items()}
+  if both := set(groups["train"]) & {source for split in SPLITS[1:] for source in groups.get(split, ())}:
+    logging.getLogger(__name__).warning("%s: %d shapes are of the training and of another split: figures of that are not of "
+                                        "unseen shapes", path, len(both))
   truth = {}
   for source in (source for group in groups.values() for source in group) if meshes else ():
     truth[source.name] = functools.partial(_true_mesh, pathlib.Path(meshes), source)
