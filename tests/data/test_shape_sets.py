@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import trimesh
 
+from fields3d.core import strict_json
 from fields3d.core.config import build, check
 from fields3d.core.errors import BadData, MissingInput, UsageFault
 from fields3d.core.types import Frame
@@ -178,6 +179,10 @@ def test_a_prepared_folder_is_a_dataset_without_its_sources(tmp_path):
   assert dataset.info["names"] == ["c/0", "c/1", "c/2"] and dataset.batch(0, 0, 1)["x"].shape == (2, 8, 3)
   with pytest.raises(BadData, match="no training shape"):
     data({"name": "prepared", "path": str(tmp_path / "out"), "classes": ("d",)})
+  for facts in ({}, 3, {"num_samples": 1}):
+    strict_json.write(tmp_path / "out" / quality.INDEX, [{**dataclasses.asdict(rows[0]), "facts": facts}])
+    with pytest.raises(BadData, match="index.json: is not the index of prepared data"):
+      data({"name": "prepared", "path": str(tmp_path / "out")})
   rows = prepare([], Recipe(None), tmp_path / "out") + [dataclasses.replace(rows[0], facts={**rows[0].facts, "num_samples": 0})]
   quality.write_report(rows, tmp_path / "out")
   with pytest.raises(BadData, match="without samples"):

@@ -7,7 +7,7 @@ import itertools
 import logging
 import pathlib
 import types
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Literal
 
 from fields3d.core.config import Count, Fraction, Index, NonNegative, Positive, Range
@@ -24,6 +24,7 @@ from fields3d.data.sdf_samples import Protocol
 from fields3d.data.sources import SampleSource, Source, find_sources
 from fields3d.data.variants import Augment, Augments, augmented
 
+_NEEDED = {"mesh", "mesh_colors", "exact", "sign", "frame", "num_samples"}  # of the facts of a prepared shape
 Sign = Literal["auto", "winding", "pseudonormal", "unsigned"]
 
 
@@ -133,7 +134,10 @@ def prepared(path: str, classes: tuple[str, ...] = (), rows: Count = 16, points:
   """
   check_splits(splits)
   root = pathlib.Path(path)
-  kept = [row for row in quality.read_index(root) if not classes or row.label in classes]
+  found = quality.read_index(root)
+  if not all(isinstance(row.facts, Mapping) and _NEEDED <= row.facts.keys() for row in found):
+    raise BadData(root / quality.INDEX, "is not the index of prepared data", "run fields3d prepare again")
+  kept = [row for row in found if not classes or row.label in classes]
   groups = {split: [row for row in kept if len(kept) == 1 or split_of(row.name, splits) == split] for split in SPLITS}
   if not groups["train"]:
     raise BadData(path, "has no training shape", "change `classes` or `splits`")
