@@ -288,6 +288,18 @@ def test_polygons_of_unequal_sizes_are_read_as_their_text_is(tmp_path):
     np.testing.assert_array_equal(mesh.vertices, want.vertices)
 
 
+@pytest.mark.parametrize("kind", ["short", "int", "uint", "uchar"])
+def test_colours_of_bytes_in_wider_integers_are_kept_or_said_to_be_left_out(kind, tmp_path):
+  head = TEXT_PLY.format(v=4, f=1, l="uchar").replace("property float z\n", "property float z\n" + "".join(
+      f"property {kind} {channel}\n" for channel in ("red", "green", "blue")))
+  body = "0 0 0 255 0 7\n1 0 0 255 0 7\n0 1 0 255 0 7\n0 0 1 {} 0 7\n3 0 1 2\n"
+  mesh, notes = parse_mesh(write(tmp_path, "a.ply", head + body.format(255)))
+  assert mesh.colors.tolist() == [[255, 0, 7]] * 4 and not notes
+  if kind != "uchar":
+    mesh, notes = parse_mesh(write(tmp_path, "a.ply", head + body.format(256)))
+    assert mesh.colors is None and notes == ["1 vertex colours are outside 0..255: colours left out"]
+
+
 def test_face_colours_become_vertex_colours_without_blending(tmp_path):
   head = TEXT_PLY.format(v=4, f=2, l="uchar").replace("end_header", "property uchar red\nproperty uchar green\n"
                                                       "property uchar blue\nend_header")

@@ -20,7 +20,8 @@ _TYPES = {"char": "i1", "int8": "i1", "uchar": "u1", "uint8": "u1", "short": "i2
           "uint16": "u2", "int": "i4", "int32": "i4", "uint": "u4", "uint32": "u4", "float": "f4", "float32": "f4",
           "double": "f8", "float64": "f8"}
 _ORDERS = {"ascii": "", "binary_little_endian": "<", "binary_big_endian": ">"}
-_FULL = {"u1": 255.0, "u2": 65535.0, "f4": None, "f8": None}  # the value of a full colour channel, None to be seen
+_FULL = {  # the value of a full colour channel, None to be seen; wide integers hold bytes
+    "u1": 255.0, "u2": 65535.0, "i2": 255.0, "i4": 255.0, "u4": 255.0, "f4": None, "f8": None}
 
 
 @dataclasses.dataclass
