@@ -288,6 +288,13 @@ def test_polygons_of_unequal_sizes_are_read_as_their_text_is(tmp_path):
     np.testing.assert_array_equal(mesh.vertices, want.vertices)
 
 
+@pytest.mark.parametrize("newline", ["\n", "\r\n", "\r"])
+def test_the_line_of_a_fault_in_a_text_ply_is_the_files_own(newline, tmp_path):
+  text = TEXT_PLY.format(v=3, f=1, l="uchar") + "0 0 0\n1 0 0\n0 x 0\n3 0 1 2\n"
+  with pytest.raises(BadData, match="line 12: 'x' is not a number"):
+    parse_mesh(write(tmp_path, "a.ply", text.replace("\n", newline)))
+
+
 @pytest.mark.parametrize("kind", ["short", "int", "uint", "uchar"])
 def test_colours_of_bytes_in_wider_integers_are_kept_or_said_to_be_left_out(kind, tmp_path):
   head = TEXT_PLY.format(v=4, f=1, l="uchar").replace("property float z\n", "property float z\n" + "".join(

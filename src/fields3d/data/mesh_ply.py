@@ -225,7 +225,7 @@ def _binary_rows(file: MeshFile, element: _Element, num: int, offset: int, order
 def _read_text(file: MeshFile, elements: dict, offset: int, order: str) -> dict[str, dict]:
   del order
   body = MeshFile(file.path, file.data[offset:], file.warnings).text()
-  first = file.data[:offset].count(b"\n") + 1
+  first = len(re.findall(rb"\r\n|\r|\n", file.data[:offset])) + 1
   kept = [(number, line) for number, line in enumerate(body.split("\n"), first) if line.strip()]
   values, at = {}, 0
   for element in elements.values():
