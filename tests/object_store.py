@@ -43,10 +43,11 @@ class ObjectStore(backend.Backend):
 
     class Writer(io.BytesIO):
       def close(self):
-        if not self.closed:
+        data = None if self.closed else self.getvalue()
+        super().close()  # first: from Python 3.13 on, an object that closing failed for is complained of when it goes
+        if data is not None:
           store.change("write", path)
-          store.at(path).write_bytes(self.getvalue())
-        super().close()
+          store.at(path).write_bytes(data)
 
       def __exit__(self, kind, error, traceback):
         super().close() if kind else self.close()

@@ -73,7 +73,7 @@ def test_draws_of_the_truth_are_not_told_from_it(real):
   found = by_name(real[0])
   nn = found["1nna_cd_percent"]
   assert nn.low <= 50 <= nn.high and nn.n == 36
-  assert found["z_u_cd"].low <= 0 <= found["z_u_cd"].high and abs(found["z_u_cd"].floor) < 3
+  assert abs(found["z_u_cd"].value) < 3 and abs(found["z_u_cd"].floor) < 3
   for name in ("cov_cd_percent", "precision_cd_k3", "coverage_cd_k3", "jsd_28", "frechet_sliced_13x8_x1000",
                "vendi_like_cd"):
     metric = found[name]
@@ -109,7 +109,7 @@ def test_copies_of_training_shapes_are_found(tmp_path):
   found = by_name(run(copies, tmp_path / "a", pictures=0))
   assert found["z_u_cd"].value < -3 and found["z_u_cd"].high < -1
   metric = found["nearest_training_cd_x1000/median"]
-  assert metric.high < 0.8 * metric.floor
+  assert metric.value < 0.6 * metric.floor
 
 
 def test_one_shape_again_and_again_is_no_diversity(tmp_path):
