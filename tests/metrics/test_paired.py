@@ -21,6 +21,12 @@ def test_a_constant_shift_is_as_certain_as_so_few_pairs_allow(n):
   assert test.p == pytest.approx(max(1 / 1000, 2.0 ** (1 - n)), abs=0)
 
 
+@pytest.mark.parametrize("n", [3, 7, 20])
+def test_a_constant_shift_that_has_no_exact_mean_is_as_certain(n):
+  test = paired_bootstrap(np.zeros(n), np.full(n, 0.1), resamples=999)
+  assert test.p == pytest.approx(max(1 / 1000, 2.0 ** (1 - n)), abs=0)
+
+
 def test_the_difference_turns_its_sign_with_the_order():
   first, second = np.random.default_rng(1).normal(size=(2, 15))
   there, back = paired_bootstrap(first, second), paired_bootstrap(second, first)

@@ -48,7 +48,8 @@ def paired_bootstrap(first: np.ndarray, second: np.ndarray, seed: int = 0, resam
   if not gain.any():
     return PairedTest(0.0, 0.0, 0.0, 1.0, n)
   observed = abs(_student(gain[None])[0])
-  centred, rng, beyond = gain - gain.mean(), np.random.default_rng((seed, n)), 0
+  apart = gain - gain[0]  # 0 where all are equal, whose mean may be off by rounding
+  centred, rng, beyond = apart - apart.mean(), np.random.default_rng((seed, n)), 0
   for start in range(0, resamples, rows := max(1, _CHUNK // n)):
     index = rng.integers(n, size=(min(rows, resamples - start), n))
     beyond += int(np.sum(np.abs(_student(centred[index])) >= observed))
