@@ -16,6 +16,7 @@ from fields3d.evaluation.rendered import FeatureSet, compare_image_features, com
 from fields3d.evaluation.results import EvaluationInput
 from fields3d.metrics.frechet import frechet_of_sets
 from fields3d.metrics.image_features import Network
+from fields3d.metrics.kid import kid
 
 
 def means(weights, images):
@@ -59,6 +60,19 @@ def test_matched_parts_have_as_many_images_where_groups_do_not():
   draws, real = FeatureSet(rng.normal(size=(240, 4)), np.arange(240)), FeatureSet(rng.normal(size=(240, 4)), np.repeat(np.arange(30), 8))
   found = figures(compare_image_features(draws, real, NETWORK, "of one kind", subsets=4)[0])["FD-Stripes@matched"]
   assert 1 / 3 < found.value / found.floor < 3  # thirty images against half of 240 would be far above
+
+
+def test_shapes_of_very_unequal_numbers_of_images_have_every_figure_and_the_control_is_of_whole_halves():
+  rng = np.random.default_rng(5)
+  draws = FeatureSet(rng.normal(size=(21, 4)), np.arange(21))
+  real = FeatureSet(rng.normal(size=(21, 4)), np.repeat(np.arange(5), [12, 3, 2, 2, 2]))
+  found = figures(compare_image_features(draws, real, NETWORK, "of one kind", subsets=2)[0])
+  expected = []
+  for split in range(rendered.SPLITS):
+    order = np.random.default_rng((0, 11, split)).permutation(5)
+    two, one = (np.isin(real.groups, half) for half in (order[2:4], order[:2]))
+    expected.append(kid(real.features[two], real.features[one], real.groups[two], real.groups[one], resamples=0)[0])
+  assert found["KID-Stripes"].floor == pytest.approx(np.mean(expected), rel=1e-12)
 
 
 def test_few_images_for_the_features_are_doubted_and_too_few_refused():

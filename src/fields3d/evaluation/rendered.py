@@ -187,17 +187,19 @@ def compare_image_features(a: FeatureSet, b: FeatureSet, network: Network, proto
 
 
 def _matched(a: FeatureSet, b: FeatureSet, seed: int) -> tuple[float, float, float]:
-  """Frechet distance of parts of A and B of as many images, of the halves of B, and KID of the halves: means over splits."""
+  """Frechet distance of parts of A and B of as many images, of the halves of B, and KID of the whole halves: means over splits."""
   found = []
   names_a, names_b = np.unique(a.groups), np.unique(b.groups)
   for split in range(SPLITS):
     rng = np.random.default_rng((seed, 11, split))
     order, order_a = rng.permutation(names_b), rng.permutation(names_a)
-    sides = (a, order_a), (b, order[:len(order) // 2]), (b, order[len(order) // 2:][:len(order) // 2])
+    halves = order[:len(order) // 2], order[len(order) // 2:][:len(order) // 2]
+    sides = (a, order_a), (b, halves[0]), (b, halves[1])
     size = min(np.isin(x.groups, names).sum() for x, names in sides)
     part, one, two = (_first_images(x, names, size) for x, names in sides)
+    whole = b.only(halves[1]), b.only(halves[0])
     found.append((frechet_of_sets(part.features, one.features), frechet_of_sets(two.features, one.features),
-                  kid(two.features, one.features, two.groups, one.groups, resamples=0)[0]))
+                  kid(*(x.features for x in whole), *(x.groups for x in whole), resamples=0)[0]))
   return tuple(float(x) for x in np.mean(found, axis=0))
 
 
