@@ -135,6 +135,17 @@ def test_an_open_mesh_is_weighed_as_a_sheet():
   assert found.mass == "shell" and found.centre[1] == pytest.approx(-1 / 5)
 
 
+def test_a_sheet_folded_upon_itself_is_weighed_as_a_sheet_however_it_is_turned():
+  x = np.array([[0.0, 0, 0], [1, 0, 0], [1, 0, 1], [0, 0, 1], [0.5, 0, 0.5]])
+  faces = np.array([[0, 1, 4], [1, 2, 4], [2, 3, 4], [3, 0, 4], [0, 2, 1], [0, 3, 2]])
+  for angle in np.linspace(0.1, 3, 20):  # no longer in one plane, but for rounding
+    turn = np.array([[1, 0, 0], [0, np.cos(angle), -np.sin(angle)], [0, np.sin(angle), np.cos(angle)]])
+    turn = turn @ np.array([[np.cos(angle), -np.sin(angle), 0], [np.sin(angle), np.cos(angle), 0], [0, 0, 1]])
+    found = stability(Mesh(x @ turn.T + 100, faces), closed=True)
+    assert found.mass == "shell" and found.centre == pytest.approx(x[4] @ turn.T + 100, rel=1e-12)
+  assert stability(box((1, 1e-9, 1), (100, 0, 0)), True).mass == "solid"
+
+
 def test_supports_of_a_line_or_a_point_hold_nothing():
   line = support_polygon(np.array([[0, 0], [2, 2], [1, 1.0], [2, 2]]))
   assert line.tolist() == [[0, 0], [2, 2]] and signed_margin(line, (2, 0)) == pytest.approx(-np.sqrt(2))

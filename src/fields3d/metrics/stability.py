@@ -25,7 +25,7 @@ class Stability:
     (rounding).
   angle: the least tilt about the polygon's border that tips it over, degrees; negative where it falls by itself.
   centre (3,): the centre of mass. mass: "solid": uniform density inside a closed surface (parts that overlap count
-    twice); "shell": uniform density by area, for surfaces that do not close.
+    twice); "shell": uniform density by area, for surfaces that do not close or that hold no volume but rounding's.
   polygon (k, 2): the support, counter-clockwise; coordinates are along the two axes of `ground_axes`.
   """
   margin: float
@@ -54,9 +54,10 @@ def stability(mesh: Mesh, closed: bool, up: int = 1, tolerance: float = TOLERANC
   """
   if not len(mesh.faces):
     raise BadData("mesh", "has no faces", "give a mesh with faces")
-  solid = closed and signed_volume(mesh) != 0
-  centre = solid_centre(mesh) if solid else shell_centre(mesh)
   used = mesh.vertices[distinct(mesh.faces)]
+  rounding = 64 * np.finfo(np.float64).eps * np.abs(used).max() * face_areas(mesh).sum()  # of the volume of a folded sheet
+  solid = closed and abs(signed_volume(mesh)) > rounding
+  centre = solid_centre(mesh) if solid else shell_centre(mesh)
   low, height = used[:, up].min(), np.ptp(used[:, up])
   ground = ground_axes(up)
   polygon = support_polygon(used[used[:, up] <= low + tolerance * height][:, ground])
