@@ -197,6 +197,14 @@ def test_figures_of_views_stand_in_cards_tables_and_the_curve(viewed):
   assert "<tr><td>200</td><td>20</td><td><b>30.2</b></td></tr>" in text
 
 
+def test_a_headline_in_two_protocols_says_on_each_card_which(tmp_path):
+  metrics = [Metric(f"volumetric_iou{protocol}/mean", value, None, None, 3, 0, 1.0, "higher", "volume in both over volume in either")
+             for protocol, value in (("", 0.75), (" [occnet]", 0.5))]
+  shown = lambda *chosen: page_of((tmp_path, {"main": Evaluation("geometry", chosen, [])}))
+  assert '<h3>Volumetric IoU</h3><div class="value">0.75</div>' in shown(metrics[0])
+  assert '<h3>Volumetric IoU [occnet]</h3><div class="value">0.5</div>' in shown(*metrics)
+
+
 def test_an_evaluator_that_the_report_does_not_know_is_shown_whole(tmp_path):
   out = evaluation_dir(tmp_path, 12, "sets")
   out.mkdir(parents=True)

@@ -2,6 +2,7 @@
 
 import html
 import math
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -48,9 +49,12 @@ def interval(metric: Metric) -> str:
 
 
 def headlines(evaluation: Evaluation) -> list[tuple[str, Metric]]:
-  """(title, metric) of the headline figures of the prediction that an evaluation has."""
-  own = [m for m in evaluation.metrics if m.subject == "prediction"]
-  return [(title, m) for key, title in HEADLINES.items() for m in own if bare(m.name) in (key, f"{key}/mean")]
+  """(title, metric) of the headline figures of the prediction that an evaluation has; of one in several protocols, with theirs."""
+  out = []
+  for key, title in HEADLINES.items():
+    found = [m for m in evaluation.metrics if m.subject == "prediction" and bare(m.name) in (key, f"{key}/mean")]
+    out += [(title + "".join(re.findall(r" \[.*\]", m.name)) * (len(found) > 1), m) for m in found]
+  return out
 
 
 def cards(evaluations: Mapping[str, Evaluation]) -> str:
