@@ -58,6 +58,13 @@ def test_pictures_are_neutral_but_where_they_say_which_views_are_judged():
     compare_evaluations("test", {"a": a, "b": b})
 
 
+@pytest.mark.parametrize("given", [{"sheets": 0}, {"emd": "exact"}, {"trivial": True}, {"weights": "elsewhere.pth"}, {"crossings": False}])
+def test_settings_that_add_figures_or_files_alone_are_neutral(given):
+  a = evaluation(noise(20), sheets=8, emd="none", trivial=False, weights=None, crossings=True)
+  b = dataclasses.replace(a, settings={**a.settings, **given})
+  assert compare_evaluations("test", {"a": a, "b": b}).metrics[0].figures[1].test.difference == 0
+
+
 def test_only_shared_shapes_with_a_value_in_every_run_count():
   a = evaluation([1.0, 2.0, 3.0, 5.0], names=["p", "q", "r", "s"])
   b = evaluation([None, 4.0, 2.0, 6.0, 9.0], names=["p", "q", "r", "s", "t"])

@@ -17,7 +17,8 @@ from fields3d.metrics.paired import PairedTest, holm, paired_bootstrap
 from fields3d.metrics.statistics import RESAMPLES, bootstrap_interval
 
 # Settings that do not change what a metric measures, or that its protocol says; every other must be the same.
-NEUTRAL = ("pred", "baseline", "metrics", "max_shapes", "max_views", "picture", "pictures", "tile", "lpips_weights")
+NEUTRAL = ("pred", "baseline", "metrics", "max_shapes", "max_views", "picture", "pictures", "sheets", "tile", "lpips_weights", "weights",
+           "emd", "trivial", "crossings", "tpu")
 _ELSEWHERE = {"novel_views": {"pictures"}}  # evaluators that mean another thing by a neutral name: there, which views are judged
 PAIRED_UNITS = ("shape", "view")  # Rows of these are of the same things in every run; a run's own samples are not.
 _COUNTED = re.compile(r"; over [\d,]+ of [\d,]+ \w+, BCa bootstrap over \w+|, [\d,]+ of [\d,]+ \w+(?=\])")
