@@ -189,6 +189,7 @@ def test_clouds_of_the_truth_are_not_told_from_it_and_trivial_sets_are(tmp_path)
     for name in ("gaussian_cloud", "independent_points", "one_shape"):
       poor = by_name(found)[f"1nna_cd_percent/{name}"]
       assert poor.low > 60 and poor.value > nn.value and poor.floor == nn.floor
+      assert "of them failed" not in poor.protocol and ("of them failed" in nn.protocol) == failed
   with Image.open(out / "0000_nearest_training_shapes.png") as sheet:
     assert sheet.size[0] > 0
   with pytest.raises(UsageFault, match="300 points are asked for, the task's clouds have 200"):

@@ -110,7 +110,8 @@ def compare_sets(samples: Clouds, references: Clouds, training: Clouds | None, p
     raise UsageFault("sets", f"{len(samples.rows)} samples with a surface against {len(references.rows)} references",
                      "give at least 4 of each")
   control, against, words = _control(samples, references, training, seed)
-  setting = _setting(protocol, samples, references, words, f"{split}, {{}} points {sampling}", seed)
+  said = lambda what: _setting(protocol, what, references, words, f"{split}, {{}} points {sampling}", seed)
+  setting = said(samples)
   watch = watch or (lambda what: None)
   distances = _Distances(protocol, watch)
   metrics = []
@@ -121,10 +122,10 @@ def compare_sets(samples: Clouds, references: Clouds, training: Clouds | None, p
     if kind == "cd":
       metrics += _manifold_metrics(own, real, k, setting) + [_diversity(own, setting)]
       for name, poor in (trivial or {}).items():
-        poor = dataclasses.replace(own, xx=distances.matrix(kind, poor.points, poor.points, name),
-                                   xy=distances.matrix(kind, poor.points, references.points, f"{name} to {split}"))
+        far = dataclasses.replace(own, xx=distances.matrix(kind, poor.points, poor.points, name),
+                                  xy=distances.matrix(kind, poor.points, references.points, f"{name} to {split}"))
         metrics += [dataclasses.replace(m, name=m.name.replace(" [", f"/{name} [", 1))
-                    for m in _neighbour_metrics(poor, real, kind, setting)[:3]]
+                    for m in _neighbour_metrics(far, real, kind, said(poor))[:3]]
   metrics += [_divergence(samples, references, control, against, setting),
               _frechet(samples, references, control, against, setting)]
   nearest, distance = np.full(samples.num, -1), np.full(samples.num, np.inf)
