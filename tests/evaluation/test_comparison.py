@@ -120,6 +120,17 @@ def test_figures_of_whole_sets_stand_side_by_side_without_a_test():
   assert "No test" in comparison_table(found).footer[0]
 
 
+def test_sets_of_which_some_samples_failed_are_compared_and_a_long_protocol_is_shown_where_it_differs():
+  def measured(sizes):
+    metric = Metric("mmd", 1.0, None, None, 8, 0, 0.5, "lower", f"{'mean over references; ' * 10}{sizes} against 8; pointflow")
+    return Evaluation("distribution", [metric], [], (), SETTINGS, "sample", "real control")
+
+  found = compare_evaluations("sets", {"a": measured("8 samples"), "b": measured("8 samples (2 of them failed)")})
+  assert [f.value for f in found.metrics[0].figures] == [1, 1] and "the protocols of a and b differ in numbers" in found.notes[0]
+  with pytest.raises(UsageFault, match=r"\.\.\..*8 samples against 8; pointflow and \.\.\..*8 shapes against"):
+    compare_evaluations("sets", {"a": measured("8 samples"), "b": measured("8 shapes")})
+
+
 def test_samples_of_two_runs_are_not_pairs_and_measured_numbers_may_differ():
   def drawn(value, words, **changes):
     rows = [Row(f"sample {i}", "", i, "ok", (Metric("faces", value + i, None, None, 1, 0, None, "lower", "count"),))

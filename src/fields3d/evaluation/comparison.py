@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import os
 import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -102,7 +103,7 @@ def check_alike(section: str, first: str, a: Evaluation, second: str, b: Evaluat
     UsageFault: they do not; it names what differs.
   """
   def refuse(what, x, y):
-    raise UsageFault(f"{section} of {first} and {second}", f"{what} differ: {_brief(x)} and {_brief(y)}",
+    raise UsageFault(f"{section} of {first} and {second}", f"{what} differ: {' and '.join(_brief(str(x), str(y)))}",
                      "evaluate both alike, or choose another --evaluator")
 
   for what, x, y in (("evaluators", a.name, b.name), ("units", a.unit, b.unit)):
@@ -126,8 +127,8 @@ def check_alike(section: str, first: str, a: Evaluation, second: str, b: Evaluat
 
 
 def _wordless(protocols: set[str]) -> set[str]:
-  """The protocols without their numbers."""
-  return {re.sub(r"\d[\d.,]*(e[+-]?\d+)?", "#", text) for text in protocols}
+  """The protocols without their numbers, and without how many samples failed: of none nothing is said."""
+  return {re.sub(r"\d[\d.,]*(e[+-]?\d+)?", "#", re.sub(r" \(\d+ of them failed\)", "", text)) for text in protocols}
 
 
 def protocols(evaluation: Evaluation) -> dict[str, set[str]]:
@@ -145,9 +146,15 @@ def _names(evaluation: Evaluation) -> set[str]:
   return {metric.name for row in evaluation.rows for metric in row.metrics}
 
 
-def _brief(value: Any) -> str:
-  text = str(value)
-  return text if len(text) <= 160 else text[:157] + "..."
+def _brief(*texts: str) -> list[str]:
+  """Texts of one line together, each from a little before where they begin to differ.
+
+  >>> _brief("a" * 200 + "b", "a" * 200 + "c") == ["..." + "a" * 40 + "b", "..." + "a" * 40 + "c"], _brief("a", "b")
+  (True, ['a', 'b'])
+  """
+  start = max(len(os.path.commonprefix(texts)) - 40, 0) if max(map(len, texts)) > 160 else 0
+  shown = ["..." * (start > 0) + text[start:] for text in texts]
+  return [text if len(text) <= 160 else text[:157] + "..." for text in shown]
 
 
 def shared_rows(section: str, labels: Sequence[str],
