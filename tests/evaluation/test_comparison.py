@@ -131,6 +131,15 @@ def test_sets_of_which_some_samples_failed_are_compared_and_a_long_protocol_is_s
     compare_evaluations("sets", {"a": measured("8 samples"), "b": measured("8 shapes")})
 
 
+def test_notes_stand_in_the_order_of_the_metrics():
+  def measured(number):
+    metrics = [Metric(name, 1.0, None, None, 8, 0, 0.5, "lower", f"of {number} things") for name in "hdbgacfe"]
+    return Evaluation("distribution", metrics, [], (), SETTINGS, "sample", "real control")
+
+  notes = compare_evaluations("sets", {"a": measured(3), "b": measured(4)}).notes
+  assert [note[0] for note in notes] == list("hdbgacfe")
+
+
 def test_samples_of_two_runs_are_not_pairs_and_measured_numbers_may_differ():
   def drawn(value, words, **changes):
     rows = [Row(f"sample {i}", "", i, "ok", (Metric("faces", value + i, None, None, 1, 0, None, "lower", "count"),))

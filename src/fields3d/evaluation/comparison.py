@@ -117,7 +117,7 @@ def check_alike(section: str, first: str, a: Evaluation, second: str, b: Evaluat
   unknown = sorted((set(a.settings) ^ set(b.settings)) - set(NEUTRAL))
   notes = [f"only one of {first} and {second} knows the settings {', '.join(unknown)}"] * bool(unknown)
   ours, theirs = protocols(a), protocols(b)
-  for name in ours.keys() & theirs.keys():
+  for name in (name for name in ours if name in theirs):
     if not has_pairs((a, b)) and ours[name] != theirs[name] and _wordless(ours[name]) == _wordless(theirs[name]):
       notes.append(f"{name}: the protocols of {first} and {second} differ in numbers; the first's is shown")
     elif ours[name] != theirs[name]:
