@@ -13,6 +13,7 @@ from fields3d.core.config import build
 from fields3d.core.errors import UsageFault
 from fields3d.core.types import Camera, Dataset, View
 from fields3d.evaluation import EVALUATORS
+from fields3d.evaluation.image_set import NOT_FINITE
 from fields3d.evaluation.novel_views import pixels_of, views_by_shape
 from fields3d.evaluation.records import row_name
 from fields3d.evaluation.results import EvaluationInput
@@ -82,6 +83,15 @@ def test_known_errors_have_their_psnr_beside_both_baselines_and_the_paired_gain(
   assert gain.name == "psnr@1 [test 16x16, white, sRGB]/mean" and row_name(gain.name) == "psnr@1"
   assert [row.facts["nearest_training_shape@1"] for row in found.rows] == [0, 1, 2]
   assert json.dumps(found.to_json(), allow_nan=False)
+
+
+@pytest.mark.parametrize("what", [np.nan, np.inf])
+def test_a_shape_whose_pictures_are_not_finite_has_no_figures(tmp_path, monkeypatch, what):
+  bright = lambda self, z, pose: {"rgb": jnp.where(z.reshape(1, 1, 1) > 0.84, what, jnp.broadcast_to(z, (WIDTH, WIDTH, 3)))}
+  monkeypatch.setattr(Fake, "image", bright)  # from one picture of the third shape 0.85 is fitted, from two 0.8
+  found, _ = evaluate(tmp_path)
+  assert [row.status for row in found.rows] == ["ok", "ok", NOT_FINITE]
+  assert values(found, "prediction", 1).n == 2 and values(found, "prediction", 2).n == 3
 
 
 def test_judged_views_are_never_given_and_are_the_same_for_every_number_of_pictures(tmp_path):

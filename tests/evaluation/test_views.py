@@ -114,11 +114,12 @@ def test_black_empty_and_broken_renderings_are_measured_or_named(tmp_path):
   found = evaluate(inputs_of(tmp_path, [photograph(0)], black))
   truth = photograph(0).pixels()[..., :3] / 65535
   assert values(found, "psnr")[0] == pytest.approx(-10 * np.log10(np.mean(truth**2)), abs=1e-4)
-  broken = evaluate(inputs_of(tmp_path, [photograph(0), photograph(1)], lambda rays: black(rays) | {
-      "rgb": jnp.full_like(rays.origins, jnp.nan)}))
-  assert [row.status for row in broken.rows] == [NOT_FINITE] * 2
-  assert broken.metrics[0].value is None and "2 of 2 images are not finite" in broken.warnings[-1]
-  assert json.dumps(broken.to_json(), allow_nan=False)
+  for what in (jnp.nan, jnp.inf, -jnp.inf):
+    broken = evaluate(inputs_of(tmp_path, [photograph(0), photograph(1)], lambda rays, what=what: black(rays) | {
+        "rgb": jnp.full_like(rays.origins, what)}))
+    assert [row.status for row in broken.rows] == [NOT_FINITE] * 2
+    assert broken.metrics[0].value is None and "2 of 2 images are not finite" in broken.warnings[-1]
+    assert json.dumps(broken.to_json(), allow_nan=False)
 
 
 def test_fewer_views_are_spread_evenly_and_said_so(tmp_path):

@@ -25,7 +25,7 @@ from fields3d.evaluation.geometry import MEASURES, evaluate, match
 from fields3d.evaluation.image_set import NOT_FINITE, Figure, choose_figures
 from fields3d.evaluation.reconstruction import file_stem
 from fields3d.evaluation.results import Evaluation, EvaluationInput, Evaluator, Metric, Row
-from fields3d.evaluation.views import composite, eight_bits, spread
+from fields3d.evaluation.views import clipped, composite, eight_bits, spread
 from fields3d.extraction.export import export
 from fields3d.extraction.sparse import extract
 from fields3d.geometry.meshes import sample_surface
@@ -148,7 +148,7 @@ class _Case:
     return row, nearest, base
 
   def _pictures(self, z: jax.Array, views: Sequence[View]) -> list[np.ndarray]:
-    return [np.clip(np.asarray(self.image(z, jnp.asarray(view.camera.pose, jnp.float32))["rgb"]), 0, 1) for view in views]
+    return [clipped(np.asarray(self.image(z, jnp.asarray(view.camera.pose, jnp.float32))["rgb"])) for view in views]
 
   def _measured(self, images: Sequence[np.ndarray], truth: Sequence[np.ndarray], k: int) -> list[Metric]:
     """The mean of each figure over the judged views of a shape."""

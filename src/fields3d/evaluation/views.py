@@ -108,13 +108,21 @@ class Compositor:
     self._change = BACKGROUNDS.get(self.background, 0.0) - BACKGROUNDS.get(own, 0.0)
 
   def prediction(self, out: Mapping[str, np.ndarray]) -> np.ndarray:
-    """Of `render_camera`'s output; what is not finite stays so."""
-    image = np.clip(out["rgb"] + (1 - out["opacity"][..., None]) * np.float32(self._change), 0, 1)
-    return block_mean(image, self._shrink)
+    """Of `render_camera`'s output; NaN where it is not finite."""
+    return block_mean(clipped(out["rgb"] + (1 - out["opacity"][..., None]) * np.float32(self._change)), self._shrink)
 
   def truth(self, view: View) -> np.ndarray:
     """Of the photograph."""
     return block_mean(composite(view.pixels(), self.background), self._shrink)
+
+
+def clipped(image: np.ndarray) -> np.ndarray:
+  """The image cut to [0, 1]; NaN where it is not finite, infinities too.
+
+  >>> clipped(np.array([-1, 0.5, 2, np.inf])).tolist()
+  [0.0, 0.5, 1.0, nan]
+  """
+  return np.where(np.isfinite(image), np.clip(image, 0, 1), image.dtype.type(np.nan))
 
 
 def block_mean(image: np.ndarray, k: int) -> np.ndarray:
