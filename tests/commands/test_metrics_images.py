@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 
 import numpy as np
 import pytest
@@ -47,6 +48,15 @@ def test_the_table_shows_images_means_and_the_protocol(folders, capsys):
   shown = capsys.readouterr().out
   assert "[24x20, white, sRGB]" in shown and "34.15" in shown and "warning: LPIPS is left out" in shown
   assert "Gaussian window 11 x 11" in shown
+
+
+def test_names_in_square_brackets_stand_in_the_table_as_they_are(folders, capsys):
+  for folder in "ab":
+    for name in ("left", "right"):
+      shutil.copy(folders / folder / "x.png", folders / folder / f"eye[{name}].png")
+  assert main.main(["metrics", "images", str(folders / "a"), str(folders / "b")]) == 0
+  shown = capsys.readouterr().out
+  assert "eye[left]" in shown and "eye[right]" in shown
 
 
 def test_a_mask_that_leaves_no_pixel_is_bad_data(folders, capsys):

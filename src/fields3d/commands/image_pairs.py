@@ -95,4 +95,4 @@ def print_rows(rows: Sequence[Row]) -> None:
   table = Table("image", *(metric.name for metric in rows[0].metrics))
   for row in rows:
     table.add_row(row.name, *(number(metric.value) for metric in row.metrics))
-  Console().print(table, highlight=False)
+  Console().print(table, markup=False, highlight=False)
