@@ -166,6 +166,16 @@ def test_settings_are_checked():
     cloud_protocol("pwd")
 
 
+@pytest.mark.parametrize(("settings", "words"), [({"points": 7}, "7 a cloud.*takes 8 parts"),
+                                                 ({"points": 4096, "emd": "exact"}, "4,096 a cloud, the exact EMD is for 2,048")])
+def test_points_that_a_figure_cannot_be_had_of_are_refused_before_anything_is_drawn(settings, words):
+  with pytest.raises(UsageFault, match=words):
+    build(EVALUATORS, {"name": "distribution", **settings}, "evals.distribution")
+  few = Clouds.whole(np.zeros((0, settings["points"], 3), np.float32))
+  with pytest.raises(UsageFault, match=words):
+    compare_sets(few, few, None, PROTOCOLS["pointflow"], emd=settings.get("emd", "none"))
+
+
 def points_on(z, key):
   """200 points of a box's surface, uniform by area."""
   face_key, key = jax.random.split(key)

@@ -14,7 +14,7 @@ from fields3d.core.types import Dataset, Mesh, Shape
 from fields3d.evaluation.cloud_protocols import PROTOCOLS, CloudProtocol, in_model_frame
 from fields3d.evaluation.results import Evaluation, EvaluationInput, Evaluator, Row
 from fields3d.evaluation.samples import LazyMeshes, choose, cleaned, clouds_of, draw_clouds, draw_meshes
-from fields3d.evaluation.set_comparison import Clouds, Comparison, Emd, compare_sets
+from fields3d.evaluation.set_comparison import Clouds, Comparison, Emd, check_points, compare_sets
 from fields3d.evaluation.trivial_sets import splats, trivial_sets
 from fields3d.rendering.rasterize import render_mesh
 
@@ -47,6 +47,7 @@ def distribution(pred: str = "sdf", split: Literal["train", "val", "test"] = "te
   """
   settings = dict(locals())
   chosen_protocol, per_cloud = in_model_frame(PROTOCOLS[protocol]), points or PROTOCOLS[protocol].points
+  check_points(per_cloud, emd, "evals.distribution.points")
 
   def run(inputs: EvaluationInput) -> Evaluation:
     chosen = seed if inputs.seed is None else inputs.seed

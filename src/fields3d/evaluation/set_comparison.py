@@ -22,6 +22,7 @@ from fields3d.metrics.memorisation import copy_test, nearest_training
 from fields3d.metrics.pairs import pairwise
 from fields3d.metrics.sets import (
     HALVES,
+    PARTS,
     SetDistances,
     cov,
     half_replicates,
@@ -37,6 +38,7 @@ from fields3d.metrics.sets import (
     spread_interval,
     with_failures,
 )
+from fields3d.metrics.transport import MOST_POINTS
 
 HALF_WORDS = "interval by half-sampling both sets (conservative in small sets)"
 FAILED_WORDS = "failed samples are empty shapes, infinitely far from all"
@@ -104,8 +106,9 @@ def compare_sets(samples: Clouds, references: Clouds, training: Clouds | None, p
     watch: what is counted -> (done, total) -> None.
 
   Raises:
-    UsageFault: fewer than 4 references or samples with a surface, or clouds of several sizes.
+    UsageFault: fewer than 4 references or samples with a surface, or clouds of several sizes; see `check_points`.
   """
+  check_points(samples.points.shape[1], emd, "points")
   if min(len(references.rows), len(samples.rows)) < 4:
     raise UsageFault("sets", f"{len(samples.rows)} samples with a surface against {len(references.rows)} references",
                      "give at least 4 of each")
@@ -135,6 +138,18 @@ def compare_sets(samples: Clouds, references: Clouds, training: Clouds | None, p
     nearest[samples.rows], distance[samples.rows] = nearest_training(far)
     metrics += _memorisation(distance[samples.rows], nearest_training(held)[1], len(training.rows), setting)
   return Comparison(tuple(metrics), tuple(_warnings(samples, references, k)), nearest, distance)
+
+
+def check_points(points: int, emd: Emd, where: str) -> None:
+  """Refuses, before anything is measured, numbers of points that a figure cannot be had of.
+
+  Raises:
+    UsageFault: fewer points than the Frechet distance's feature has parts, or more than an exact EMD is for.
+  """
+  if points < PARTS:
+    raise UsageFault(where, f"{points} a cloud, the Frechet distance's feature takes {PARTS} parts", "use more")
+  if emd == "exact" and points > MOST_POINTS:
+    raise UsageFault(where, f"{points:,} a cloud, the exact EMD is for {MOST_POINTS:,} at most", "use fewer, or leave the EMD out")
 
 
 def _control(samples: Clouds, references: Clouds, training: Clouds | None,

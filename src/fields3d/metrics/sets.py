@@ -27,7 +27,7 @@ from fields3d.metrics.statistics import Interval, wilson_interval
 
 GRID = 28  # JSD's nodes per axis.
 HALVES = 200
-_LEVELS = 8  # quantile levels of a direction of `sliced_quantiles`
+PARTS = 8  # of a direction of `sliced_quantiles`
 
 
 @dataclasses.dataclass(frozen=True)
@@ -264,10 +264,10 @@ def sliced_quantiles(clouds: np.ndarray) -> np.ndarray:
   Source: Bonneel et al. 2015, "Sliced and Radon Wasserstein barycenters of measures", for the sliced distance.
   """
   n, p = clouds.shape[:2]
-  if p < _LEVELS:
-    raise UsageFault("points", f"{p} a cloud, the feature takes {_LEVELS} parts", "use more")
-  edges = np.linspace(0, p, _LEVELS + 1).astype(np.int64)
-  out = np.empty((n, len(directions()) * _LEVELS))
+  if p < PARTS:
+    raise UsageFault("points", f"{p} a cloud, the feature takes {PARTS} parts", "use more")
+  edges = np.linspace(0, p, PARTS + 1).astype(np.int64)
+  out = np.empty((n, len(directions()) * PARTS))
   for k, cloud in enumerate(clouds):
     along = np.sort(cloud.astype(np.float64) @ directions().T, axis=0)
     out[k] = (np.add.reduceat(along, edges[:-1], axis=0) / np.diff(edges)[:, None]).ravel()
