@@ -2,6 +2,7 @@
 
 import jax.numpy as jnp
 import numpy as np
+from PIL import Image
 
 from fields3d.core.types import Camera, Dataset, View
 from fields3d.evaluation import generated_views as module
@@ -100,5 +101,8 @@ def test_draws_like_the_held_out_pictures_beat_every_baseline(tmp_path, monkeypa
   assert all((out / file).is_file() for row in found.rows for file in row.files.values())
   again = generated_views(num=12, pairs=2, pictures=0)(EvaluationInput(predict, dataset(radius), out, 3))
   assert {m.name: m.value for m in again.metrics} == value  # from the kept features
+  few = generated_views(num=6, pairs=1, pictures=2)(EvaluationInput(predict, dataset(radius), out, 3))
+  with Image.open(out / few.rows[1].files["held_out"]) as sheet:
+    assert sheet.size == (2 * 6 * SIDE, 2 * SIDE)
   of_train = generated_views(split="train", num=12, pairs=2, pictures=0)(EvaluationInput(predict, dataset(radius, 24), out, 3))
   assert next(m.floor for m in of_train.metrics if m.name == "FD") > 1e-6  # the control is of other pictures than the references

@@ -216,8 +216,9 @@ def _sheets(draws: _Draws, real: np.ndarray, out_dir: pathlib.Path, num: int) ->
   half = -(-num // 2)
   rows += [np.full_like(rows[0], 255)] * (2 * half - num)
   _save(np.concatenate([np.concatenate(rows[:half]), np.concatenate(rows[half:])], axis=1), out_dir / SHEETS["samples"])
-  picked = [real[i] for i in range(min(8 * half, len(real) // 8 * 8))]
-  _save(np.concatenate([np.concatenate(picked[i:i + 8], axis=1) for i in range(0, len(picked), 8)]), out_dir / SHEETS["held_out"])
+  columns = min(8, len(real))
+  lines = range(0, min(columns * half, len(real) // columns * columns), columns)
+  _save(np.concatenate([np.concatenate(real[i:i + columns], axis=1) for i in lines]), out_dir / SHEETS["held_out"])
   return [Row(name, "", i, "ok", files={name: file}) for i, (name, file) in enumerate(SHEETS.items())]
 
 
