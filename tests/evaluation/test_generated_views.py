@@ -2,8 +2,10 @@
 
 import jax.numpy as jnp
 import numpy as np
+import pytest
 from PIL import Image
 
+from fields3d.core.errors import UsageFault
 from fields3d.core.types import Camera, Dataset, View
 from fields3d.evaluation import generated_views as module
 from fields3d.evaluation.generated_views import baselines, generated_views, geometry_metrics, turned
@@ -80,6 +82,15 @@ def dataset(radius, num=12):
       out.append(View(f"shape{number}/{i % 2}", Camera("PINHOLE", (SIDE, SIDE), (1.0,) * 4, (), pose), pixels))
     return out
   return Dataset({"camera": {"half_view": HALF_VIEW}}, lambda *a: {}, lambda split: (), views)
+
+
+@pytest.mark.parametrize("side", [24, 64])
+def test_pictures_that_cannot_be_averaged_to_the_tasks_are_refused(tmp_path, monkeypatch, side):
+  monkeypatch.setattr(module, "choose_network", lambda *a: None)
+  blank = {"rgb": np.ones((side, side, 3), np.float32)}
+  predict = {"sample": lambda key, num: jnp.arange(num), "image": lambda z, pose: blank}
+  with pytest.raises(UsageFault, match=f"32 pixels wide, the task's {side}"):
+    generated_views(num=8)(EvaluationInput(predict, dataset(lambda number: 0.5), tmp_path, 3))
 
 
 def test_draws_like_the_held_out_pictures_beat_every_baseline(tmp_path, monkeypatch):

@@ -63,20 +63,23 @@ def generated_views(split: Literal["train", "val", "test"] = "test", num: Count 
     count = min(num, len(held), len(trained) // 2 if split == "train" else len(trained))
     index = choose(len(held), count, chosen, split)
     others = np.setdiff1d(np.arange(len(trained)), index) if split == "train" else np.arange(len(trained))
-    poses = [held[int(i)].camera.pose for i in index]
+    poses, width = [held[int(i)].camera.pose for i in index], held[int(index[0])].camera.size[0]
+    if width % (side := len(draws.picture(0, poses[0])["rgb"])):
+      raise UsageFault("evals.generated_views", f"the data's pictures are {width} pixels wide, the task's {side}, which does not divide it",
+                       "set --config.data.width to a multiple")
     with progress() as watch:
       made = []
       for i, pose in enumerate(poses):
         made.append(eight_bits(np.clip(draws.picture(i, pose)["rgb"], 0, 1)))
         watch("pictures of draws", i + 1, count)
-      real = _photographs(held, index, len(made[0]))
+      real = _photographs(held, index, side)
       known = others[choose(len(others), count, chosen, "train")]
-      training = _photographs(trained, known, len(made[0]))
+      training = _photographs(trained, known, side)
       sets = {"draws": np.stack(made), "held out": real, CONTROL: training, **baselines(training, chosen)}
       kept = Kept(inputs.out_dir.parent.parent / "features")
       found = {name: _features(stack, network, kept, lambda done, n=name: watch(n, done, count)) for name, stack in sets.items()}
       groups = _shapes_of(held, index)
-      protocol = f"pictures of {len(made[0])} x {len(made[0])} pixels over white, one a draw, from the poses of the held-out ones"
+      protocol = f"pictures of {side} x {side} pixels over white, one a draw, from the poses of the held-out ones"
       metrics, warnings = compare_image_features(FeatureSet(found["draws"], np.arange(count)), FeatureSet(found["held out"], groups),
                                                  network, protocol, chosen, subsets, min(subset_size, count), watch)
     seen = _shapes_of(trained, known)
@@ -188,7 +191,7 @@ def turned(pose: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 def _photographs(views: Sequence[View], index: np.ndarray, side: int) -> np.ndarray:
   """The chosen views over white, averaged down to `side` pixels, (n, side, side, 3) uint8."""
   chosen = (composite(views[int(i)].pixels(), "white") for i in index)
-  return np.stack([eight_bits(np.clip(block_mean(p, max(len(p) // side, 1)), 0, 1)) for p in chosen])
+  return np.stack([eight_bits(np.clip(block_mean(p, len(p) // side), 0, 1)) for p in chosen])
 
 
 def _shapes_of(views: Sequence[View], index: np.ndarray) -> np.ndarray:
