@@ -1,6 +1,7 @@
 """The evaluate command: record, files, tables, report of a run; a seed repeats; one fault loses no other's results."""
 
 import argparse
+import dataclasses
 import json
 
 import jax.numpy as jnp
@@ -91,6 +92,15 @@ def test_files_of_an_earlier_evaluation_go_and_those_of_the_user_stay(run):
   (here / "mine.glb").write_text("mine")
   assert main.main(["evaluate", str(run.workdir)]) == 0
   assert not (here / "0099_old.glb").exists() and (here / "mine.glb").read_text() == "mine"
+
+
+def test_files_of_shapes_without_a_latin_letter_go_too(run):
+  here, files = run.workdir / "eval" / "7" / "train", []
+  for name in ("椅子", "good"):
+    run.dataset = dataclasses.replace(run.dataset, shapes=lambda split, name=name: [ball(name, 0.5)])
+    assert main.main(["evaluate", str(run.workdir)]) == 0
+    files.append({path.name for path in here.iterdir()})
+  assert files[0] and not files[0] & files[1]
 
 
 def facts_only(fault=None):

@@ -202,10 +202,10 @@ def _row(shape: Shape, index: int, mesh: Mesh | None, status: str, out_dir: path
 def file_stem(index: int, name: str) -> str:
   """A file name that is unique by its index and safe whatever the shape is called.
 
-  >>> file_stem(3, "../a chair<b>")
-  '0003_a_chair_b'
+  >>> file_stem(3, "../a chair<b>"), file_stem(4, "椅子")
+  ('0003_a_chair_b', '0004_')
   """
-  return f"{index:04d}_{re.sub(r'[^A-Za-z0-9-]+', '_', name).strip('_')[:60]}".rstrip("_")
+  return f"{index:04d}_{re.sub(r'[^A-Za-z0-9-]+', '_', name).strip('_')[:60]}"
 
 
 def _warnings(rows: Sequence[Row]) -> list[str]:
