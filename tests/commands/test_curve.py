@@ -102,3 +102,9 @@ def test_a_curve_without_views_or_times_is_one_line(run):
     path.unlink()
   with pytest.raises(MissingInput, match="when training started"):
     curve.training_seconds(run)
+
+
+def test_a_run_that_has_logged_no_step_yet_is_one_line(run):
+  (run / "metrics.jsonl").write_text('{"time": 1001.0, "note": "started"}\n')
+  with pytest.raises(MissingInput, match="metrics.jsonl: holds no step yet"):
+    curve.training_seconds(run)

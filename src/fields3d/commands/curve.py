@@ -50,13 +50,15 @@ def training_seconds(workdir: pathlib.Path) -> tuple[np.ndarray, np.ndarray]:
   the next start do not. Seconds are whole at starts.
 
   Raises:
-    MissingInput: metrics.jsonl or tb/ is missing.
+    MissingInput: metrics.jsonl or tb/ is missing or empty.
   """
   from fields3d.training.logging import read_metrics
   columns = read_metrics(workdir)
   starts = sorted(int(path.name.split(".")[3]) for path in (workdir / "tb").glob("events.out.tfevents.*"))
   if not starts:
     raise MissingInput(workdir / "tb", "no record of when training started", "keep the run directory whole")
+  if not len(columns["step"]):
+    raise MissingInput(workdir / "metrics.jsonl", "holds no step yet", "let the training log its first (train.log_every)")
   start = np.maximum(np.searchsorted(starts, columns["time"], side="right") - 1, 0)  # which one a record belongs to
   since, before = columns["time"] - np.array(starts)[start], 0.0
   seconds = np.zeros(len(since))
