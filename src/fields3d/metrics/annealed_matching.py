@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from fields3d.core.errors import UsageFault, nearest
-from fields3d.metrics.clouds import checked_clouds
+from fields3d.metrics.clouds import checked_clouds, middle
 
 BLOCK = 8  # pairs of one call
 _TINY = 1e-9
@@ -64,9 +64,11 @@ def annealed_pairwise(a: np.ndarray, b: np.ndarray, name: str, *,
   """
   if name not in ANNEALINGS:
     raise UsageFault(name, "no such annealed distance", nearest(name, ANNEALINGS))
-  a, b = (checked_clouds(where, x).astype(np.float32) for where, x in (("a", a), ("b", b)))
+  a, b = checked_clouds("a", a), checked_clouds("b", b)
   if a.shape[1] != b.shape[1]:
     raise UsageFault("clouds", f"{a.shape[1]} points against {b.shape[1]}", "draw the same number from each")
+  centre = middle(a, b)[0][None, None]
+  a, b = ((x - centre).astype(np.float32) for x in (a, b))
   out = np.empty((len(a), len(b)))
   for i, cloud in enumerate(a):
     for j in range(0, len(b), BLOCK):

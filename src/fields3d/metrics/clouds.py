@@ -208,3 +208,17 @@ def checked_clouds(where: str, clouds: np.ndarray) -> np.ndarray:
     raise BadData(where, f"point {point} of cloud {cloud} is not finite ({bad.sum()} of {len(clouds)} clouds)",
                   "remove it or sample the cloud again")
   return clouds
+
+
+def middle(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, float]:
+  """Where float32 should have its origin for two sets of clouds (n, p, 3), (m, q, 3), and their extent.
+
+  Sets farther from the origin than twice their extent are to be moved by their box's middle (3,), in float64; others by 0, so that
+  float32 clouds stay exactly what they are.
+
+  >>> middle(np.full((1, 1, 3), 8.0), np.full((1, 1, 3), 9.0))
+  (array([8.5, 8.5, 8.5]), 1.0)
+  """
+  low, high = (np.asarray(fn([fn(a, axis=(0, 1)), fn(b, axis=(0, 1))], axis=0), np.float64) for fn in (np.min, np.max))
+  extent = float(np.max(high - low))
+  return np.where(np.maximum(np.abs(low), np.abs(high)).max() > 2 * extent, (low + high) / 2, 0.0), extent

@@ -14,7 +14,7 @@ import jax
 import numpy as np
 
 from fields3d.core.errors import UsageFault, nearest
-from fields3d.metrics.clouds import CHAMFERS, checked_clouds, nearest_squared
+from fields3d.metrics.clouds import CHAMFERS, checked_clouds, middle, nearest_squared
 from fields3d.metrics.transport import EMDS, emd, sinkhorn
 
 BLOCK = {"cpu": 16}  # pairs of one call; elsewhere 256
@@ -179,14 +179,9 @@ def _in_threads(tasks: Iterator[Callable], workers: int) -> Iterator:
 
 
 def _about_the_origin(a: np.ndarray, b: np.ndarray, same: bool) -> tuple[np.ndarray, np.ndarray, float]:
-  """Both sets as float32 at a scale near 1, and the factor to the old one, a power of two (so that it rounds nothing).
-
-  Sets farther from the origin than twice their extent are moved to it, in float64; others are not, so that float32 clouds
-  stay exactly what they are.
-  """
-  low, high = (np.asarray(fn([fn(a, axis=(0, 1)), fn(b, axis=(0, 1))], axis=0), np.float64) for fn in (np.min, np.max))
-  extent = float(np.max(high - low))
-  centre = np.where(np.maximum(np.abs(low), np.abs(high)).max() > 2 * extent, (low + high) / 2, 0.0)
+  """Both sets as float32 near the origin at a scale near 1, and the factor to the old one, a power of two (so that it rounds
+  nothing)."""
+  centre, extent = middle(a, b)
   scale = 2.0 ** np.round(np.log2(extent)) if extent > 0 else 1.0
   moved = ((a - centre[None, None]) / scale).astype(np.float32)
   return moved, moved if same else ((b - centre[None, None]) / scale).astype(np.float32), scale
