@@ -49,7 +49,7 @@ def test_values_are_exact_in_8_and_16_bits_and_colours_premultiplied(tmp_path, d
   assert pixels.dtype == np.uint16
   np.testing.assert_allclose(pixels, expected, rtol=0, atol=0.5 + 1e-9)  # rounded once
   facts = image_facts(tmp_path / "a.png")
-  assert facts == ((7, 5), channels == 4, 8 * np.dtype(dtype).itemsize)
+  assert facts == ((7, 5), (7, 5), channels == 4, 8 * np.dtype(dtype).itemsize, False)
 
 
 def test_grey_with_alpha_and_palettes_are_widened(tmp_path):

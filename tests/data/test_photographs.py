@@ -1,5 +1,7 @@
 """Photographs beside cameras: which are found, which sizes they are read at, which are held out."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -69,6 +71,16 @@ def test_a_photograph_on_its_side_is_taken_upright(tmp_path):
   save(tmp_path / "a.jpg", (48, 64), exif=exif)
   (view,), _ = make_views(["a"], [tmp_path / "a.jpg"], [CAMERA], 1)
   assert view.pixels().shape == (48, 64, 4)
+
+
+@pytest.mark.parametrize("size, orientation", [((64, 48), 3), ((64, 48), 2), ((48, 48), 6)])
+def test_a_turned_photograph_whose_camera_fits_it_both_ways_round_is_refused(size, orientation, tmp_path):
+  exif = Image.Exif()
+  exif[0x0112] = orientation
+  save(tmp_path / "a.jpg", size, exif=exif)
+  camera = dataclasses.replace(CAMERA, size=size)
+  with pytest.raises(BadData, match="a.jpg: is turned by its EXIF orientation.*without the tag"):
+    make_views(["a"], [tmp_path / "a.jpg"], [camera], 1)
 
 
 def test_one_transparent_photograph_is_enough_to_be_not_opaque(tmp_path):

@@ -20,14 +20,17 @@ MAX_PIXELS = 89_000_000  # Pillow warns at 89.5 million, of a decompression bomb
 SUFFIXES = (".png", ".jpg", ".jpeg", ".JPG", ".JPEG", ".PNG", ".webp", ".bmp")
 _FORMATS = ("PNG", "JPEG", "WEBP", "BMP")
 _ORIENTATION = 0x0112  # EXIF's tag
-_TURNED = (5, 6, 7, 8)  # orientations that swap width and height
+_SWAPPED = (5, 6, 7, 8)  # orientations that swap width and height
 
 
 class ImageFacts(NamedTuple):
-  """What a file's header says: (width, height) once upright; whether pixels may be transparent; bits of a channel."""
+  """What a file's header says: (width, height) once upright and as stored; whether pixels may be transparent; bits of a channel;
+  whether EXIF turns or mirrors it."""
   size: tuple[int, int]
+  stored: tuple[int, int]
   alpha: bool
   bits: int
+  turned: bool
 
 
 def image_facts(path: str | os.PathLike) -> ImageFacts:
@@ -160,8 +163,9 @@ def _opened(path: str | os.PathLike) -> Iterator[Image.Image]:
 def _facts(image: Image.Image) -> ImageFacts:
   """Decodes nothing: a PNG's EXIF is asked for only where it stands before the pixels, since Pillow would read them."""
   deep = image.mode.startswith("I") or (image.format == "PNG" and ";16B" in str(image.tile[0].args))
-  turned = (image.format != "PNG" or "exif" in image.info) and image.getexif().get(_ORIENTATION, 1) in _TURNED
-  return ImageFacts(image.size[::-1] if turned else image.size, _has_alpha(image), 16 if deep else 8)
+  orientation = image.getexif().get(_ORIENTATION, 1) if image.format != "PNG" or "exif" in image.info else 1
+  size = image.size[::-1] if orientation in _SWAPPED else image.size
+  return ImageFacts(size, image.size, _has_alpha(image), 16 if deep else 8, orientation in range(2, 9))
 
 
 def _has_alpha(image: Image.Image) -> bool:

@@ -52,7 +52,8 @@ def make_views(names: Sequence[str], paths: Sequence[pathlib.Path], cameras: Seq
     masks: images of the photographs' shapes and any size, black where pixels do not count; None for a photograph without one, or for all.
 
   Raises:
-    BadData: a photograph's shape is not the calibrated image's, or a mask's not the photograph's (within a pixel of rounding).
+    BadData: a photograph's shape is not the calibrated image's, or a mask's not the photograph's (within a pixel of rounding), or
+      both ways round are, of one that EXIF turns: some programs that find cameras read its pixels as they are stored.
   """
   views, opaque = [], True
   for name, path, calibrated, mask_path in zip(names, paths, cameras, masks or [None] * len(names), strict=True):
@@ -60,6 +61,9 @@ def make_views(names: Sequence[str], paths: Sequence[pathlib.Path], cameras: Seq
     if not _same_shape(facts.size, calibrated.size):
       raise BadData(path, "is of {} x {} pixels, its camera of {} x {}".format(*facts.size, *calibrated.size),
                     "give the photographs that were calibrated, with their EXIF orientation applied")
+    if facts.turned and _same_shape(facts.stored, calibrated.size):
+      raise BadData(path, "is turned by its EXIF orientation, and its camera fits the pixels turned and as they are stored",
+                    "store the pixels that were calibrated, without the tag")
     size = image_facts(mask_path).size if mask_path else facts.size
     if not _same_shape(*sorted((size, facts.size))):
       raise BadData(mask_path, "is of {} x {} pixels, its photograph of {} x {}".format(*size, *facts.size),
