@@ -102,6 +102,23 @@ def test_points_beyond_the_fold_of_a_lens_are_not_valid():
   assert unproject("SIMPLE_RADIAL", xy, (-0.2,))[2].tolist() == [True, False, False]
 
 
+@pytest.mark.parametrize(("name", "k", "reach", "bent"), [
+    ("RADIAL", (-0.207, 0.014), 1.57, lambda r: r - 0.207 * r**3 + 0.014 * r**5),  # rises again beyond its fold
+    ("OPENCV_FISHEYE", (0.116, 0.058, 0.016, -0.018), 1.57, lambda r: r + 0.116 * r**3 + 0.058 * r**5 + 0.016 * r**7 - 0.018 * r**9),
+    ("DIVISION", (0.3,), 0.912, lambda r: 2 * r / (1 + np.sqrt(1 - 1.2 * r * r))),
+])
+def test_points_of_a_strong_lens_are_found_up_to_its_fold_and_none_beyond(name, k, reach, bent):
+  r = np.linspace(0, reach, 4001)
+  fold = int(np.argmax(bent(r)))
+  asked = np.linspace(0.01, 2.1, 200)
+  d, _, valid = unproject(name, np.stack([asked, 0 * asked], axis=-1), k)
+  before, beyond = asked < 0.85 * bent(r)[fold], asked > 1.1 * bent(r)[fold]
+  assert valid[before].all() and not valid[beyond].any()
+  found = np.arctan2(d[:, 0], -d[:, 2]) if "FISHEYE" in name else d[:, 0] / -d[:, 2]
+  expected = np.interp(asked[before], bent(r)[:fold + 1], r[:fold + 1])
+  np.testing.assert_allclose(found[before], expected, rtol=0, atol=1e-4)  # of the table's steps
+
+
 def test_a_fisheye_sees_no_farther_than_the_whole_sphere():
   assert unproject("FISHEYE", np.array([[3.1, 0], [3.2, 0]]))[2].tolist() == [True, False]
 

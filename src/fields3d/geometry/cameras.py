@@ -21,9 +21,11 @@ from fields3d.core.types import Camera
 
 _STEPS = 30  # of Newton; three to six are the rule
 _TOLERANCE = 1e-10  # of the residual, in focal lengths
+_STRONG = 1 / 8  # a distortion that moves a point by more of its distance from the centre may turn back on itself
+_STRETCHES = 16  # of the way from the centre
 _COMPLEX_STEP = 1e-30
 
-Columns = Sequence[np.ndarray]
+Columns = np.ndarray  # (k,), or (k, n) of as many points
 
 
 @dataclasses.dataclass(frozen=True)
@@ -152,16 +154,31 @@ def _columns(distortion: np.ndarray | Sequence[float]) -> Columns:
 
 def _undistort(distort: Callable, x: np.ndarray, y: np.ndarray, k: Columns) -> tuple[
     np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-  """Newton's iteration from the distorted point; where it ends: x, y, the Jacobian's determinant, and whether it is right.
+  """Where points of the distorted plane come from: x, y, the Jacobian's determinant there, and whether that is right.
 
-  Right: the residual vanishes and the Jacobian's eigenvalues have positive real parts, as at the centre; a root beyond
-  the fold of a distortion, where the image turns back on itself, fails that.
+  Newton's iteration from the distorted point; where it fails, along the way from the centre, a stretch at a time.
   """
-  target_x, target_y = x, y
+  found = [a.copy() for a in _newton(distort, x, y, x, y, k)]
+  if len(lost := np.flatnonzero(~found[3])):
+    own, at = _of(k, lost), np.zeros((2, len(lost)))
+    for share in np.linspace(0, 1, _STRETCHES + 1)[1:]:
+      at = _newton(distort, share * x[lost], share * y[lost], *at[:2], own)
+    for every, new in zip(found, at):
+      every[lost] = new
+  there_x, there_y, det, valid = found
+  return np.where(valid, there_x, x), np.where(valid, there_y, y), np.where(valid, det, 1.0), valid
+
+
+def _newton(distort: Callable, target_x: np.ndarray, target_y: np.ndarray, x: np.ndarray, y: np.ndarray, k: Columns) -> tuple[
+    np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+  """Newton's iteration from (x, y); where it ends: x, y, the Jacobian's determinant, and whether it is right.
+
+  Right: the residual vanishes and the Jacobian's eigenvalues have positive real parts, as at the centre; where a distortion is
+  strong, all the way from the centre to there. A root beyond its fold, where the image turns back on itself, fails that.
+  """
   with np.errstate(all="ignore"):
     for step in range(_STEPS + 1):
-      value_x, xx, yx = _by_complex_step(distort, x, y, k, 0)
-      value_y, xy, yy = _by_complex_step(distort, x, y, k, 1)
+      value_x, value_y, (xx, xy), (yx, yy) = _differentiated(distort, x, y, k)
       error_x, error_y = value_x - target_x, value_y - target_y
       det = xx * yy - xy * yx
       if step == _STEPS or not (np.abs(error_x) + np.abs(error_y) > _TOLERANCE).any():
@@ -169,21 +186,28 @@ def _undistort(distort: Callable, x: np.ndarray, y: np.ndarray, k: Columns) -> t
       x = x - (yy * error_x - xy * error_y) / det
       y = y - (xx * error_y - yx * error_x) / det
     valid = (np.abs(error_x) + np.abs(error_y) <= _TOLERANCE) & (det > 0) & (xx + yy > 0)
-  return np.where(valid, x, target_x), np.where(valid, y, target_y), np.where(valid, det, 1.0), valid
+    far = np.flatnonzero(valid & (np.hypot(x - target_x, y - target_y) > _STRONG * np.hypot(target_x, target_y)))
+    for share in np.linspace(0, 1, _STRETCHES + 1)[1:-1] if len(far) else ():
+      _, _, (xx, xy), (yx, yy) = _differentiated(distort, share * x[far], share * y[far], _of(k, far))
+      valid[far] &= (xx * yy > xy * yx) & (xx + yy > 0)
+  return x, y, det, valid
 
 
-def _by_complex_step(distort: Callable, x: np.ndarray, y: np.ndarray, k: Columns, axis: int) -> tuple[
-    np.ndarray, np.ndarray, np.ndarray]:
-  """The distorted coordinate `axis`, and the derivatives of both by that coordinate's own input.
+def _of(k: Columns, points: np.ndarray) -> Columns:
+  """The parameters of some points."""
+  return k if k.ndim == 1 else k[:, points]
+
+
+def _differentiated(distort: Callable, x: np.ndarray, y: np.ndarray, k: Columns) -> tuple:
+  """The distorted coordinates, and the rows of their Jacobian.
 
   Source: Squire and Trapp 1998: f'(x) = Im f(x + ih) / h, without cancellation.
   """
-  step = 1j * _COMPLEX_STEP
-  out = distort(x + step, y, k) if axis == 0 else distort(x, y + step, k)
-  return out[axis].real, out[0].imag / _COMPLEX_STEP, out[1].imag / _COMPLEX_STEP
+  by_x, by_y = distort(x + 1j * _COMPLEX_STEP, y, k), distort(x, y + 1j * _COMPLEX_STEP, k)
+  return by_x[0].real, by_y[1].real, *((a.imag / _COMPLEX_STEP, b.imag / _COMPLEX_STEP) for a, b in zip(by_x, by_y))
 
 
-def _series(r2: np.ndarray, k: Columns) -> np.ndarray:
+def _series(r2: np.ndarray, k: Sequence[np.ndarray]) -> np.ndarray:
   """1 + k[0] r^2 + k[1] r^4 + ..."""
   total = 0.0
   for coefficient in reversed(k):
