@@ -119,6 +119,12 @@ def test_points_of_a_strong_lens_are_found_up_to_its_fold_and_none_beyond(name, 
   np.testing.assert_allclose(found[before], expected, rtol=0, atol=1e-4)  # of the table's steps
 
 
+def test_an_fov_lens_of_no_angle_does_not_distort():
+  d = directions_within(50)
+  np.testing.assert_allclose(project("FOV", d, (0.0,)), project("PINHOLE", d), rtol=1e-12)
+  assert unproject("FOV", project("FOV", d, (0.0,)), (0.0,))[2].all()
+
+
 def test_a_fisheye_sees_no_farther_than_the_whole_sphere():
   assert unproject("FISHEYE", np.array([[3.1, 0], [3.2, 0]]))[2].tolist() == [True, False]
 

@@ -254,10 +254,11 @@ def _thin_prism_after(x, y, k):
 
 
 def _fov(x, y, k):
-  r2, tangent = x * x + y * y, 2 * np.tan(k[0] / 2)
+  omega = np.where(k[0] == 0, 1e-9, k[0])  # whose limit is no distortion
+  r2, tangent = x * x + y * y, 2 * np.tan(omega / 2)
   near = np.abs(r2) * tangent**2 < 1e-8
   r = np.sqrt(np.where(near, 1.0, r2))
-  factor = np.where(near, tangent * (1 - r2 * tangent**2 / 3), np.arctan(r * tangent) / r) / k[0]
+  factor = np.where(near, tangent * (1 - r2 * tangent**2 / 3), np.arctan(r * tangent) / r) / omega
   return x * factor, y * factor
 
 
