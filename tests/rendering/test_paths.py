@@ -129,6 +129,8 @@ def test_a_camera_path_file_is_read(tmp_path):
 
 MIRROR = {"camera_to_world": [-1, *FRAME["camera_to_world"][1:]]}
 SCALED = {"camera_to_world": [2, *FRAME["camera_to_world"][1:]]}
+BY_COLUMNS = {"camera_to_world": np.reshape(FRAME["camera_to_world"], (4, 4)).T.ravel().tolist()}
+ENDLESS = {"camera_to_world": [10**400, *FRAME["camera_to_world"][1:]]}
 
 
 @pytest.mark.parametrize("change, text", [
@@ -139,8 +141,10 @@ SCALED = {"camera_to_world": [2, *FRAME["camera_to_world"][1:]]}
     ({"fps": "24"}, "fps is '24'"),
     ({"camera_path": [FRAME, 3]}, "frame 1: is not an object"),
     ({"camera_path": [FRAME, {"fov": 50}]}, "frame 1: camera_to_world is not 16 numbers"),
-    ({"camera_path": [FRAME | MIRROR]}, "frame 0: camera_to_world is no rotation.*det -1"),
-    ({"camera_path": [FRAME | SCALED]}, "frame 0: camera_to_world is no rotation"),
+    ({"camera_path": [FRAME | MIRROR]}, "frame 0: .*camera_to_world.* is left-handed .*-1"),
+    ({"camera_path": [FRAME | SCALED]}, "frame 0: .*camera_to_world.* is scaled or sheared"),
+    ({"camera_path": [FRAME | BY_COLUMNS]}, "frame 0: .*camera_to_world.* not 0 0 0 1"),
+    ({"camera_path": [FRAME | ENDLESS]}, "frame 0: .*camera_to_world.* is no matrix of numbers"),
     ({"camera_path": [FRAME | {"fov": 180}]}, "frame 0: fov is 180"),
 ])
 def test_a_wrong_camera_path_file_is_refused_by_name(tmp_path, change, text):

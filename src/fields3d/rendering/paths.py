@@ -16,7 +16,7 @@ from scipy.spatial.transform import Rotation, RotationSpline
 from fields3d.core import strict_json
 from fields3d.core.errors import BadData, UsageFault
 from fields3d.core.types import Camera
-from fields3d.geometry.transforms import look_at
+from fields3d.geometry.transforms import look_at, rigid_poses
 
 SNAP = math.cos(math.radians(20))  # a mean up within 20 degrees of an axis of the frame is that axis
 
@@ -158,11 +158,7 @@ def _camera(where: str, frame: Any, size: tuple[int, int]) -> Camera:
   rows = sum(rows, []) if isinstance(rows, list) and all(isinstance(row, list) for row in rows) else rows
   if not (isinstance(rows, list) and len(rows) == 16 and all(isinstance(v, int | float) for v in rows)):
     raise BadData(where, "camera_to_world is not 16 numbers", "give a 4 x 4 matrix by rows")
-  pose = np.array(rows, np.float64).reshape(4, 4)[:3]
-  error = np.abs(pose[:, :3].T @ pose[:, :3] - np.eye(3)).max()
-  if error > 1e-3 or np.linalg.det(pose[:, :3]) < 0:
-    raise BadData(where, f"camera_to_world is no rotation: R^T R is off the identity by {error:.2g}, "
-                  f"det {np.linalg.det(pose[:, :3]):.3g}", "give a rigid pose, x right, y up, looking along -z")
+  (pose,), _ = rigid_poses([[rows[i:i + 4] for i in range(0, 16, 4)]], ["camera_to_world"], where)
   focal = size[1] / 2 / math.tan(math.radians(_number(where, frame, "fov", 1e-2, 179)) / 2)
   return Camera("PINHOLE", size, (focal, focal, size[0] / 2, size[1] / 2), (), pose)
 
