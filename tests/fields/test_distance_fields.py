@@ -71,6 +71,11 @@ def test_a_half_space_of_volsdf_absorbs_what_the_laplace_integral_says():
   assert total == pytest.approx(closed, rel=1e-3)
 
 
+def test_the_density_of_volsdf_falls_through_the_surface_without_a_bend():
+  slopes = jax.vmap(jax.grad(laplace_density), (0, None))(jnp.asarray([-1e-6, 0.0, 1e-6]), jnp.float32(0.1))
+  np.testing.assert_allclose(slopes, -0.5 / 0.1**2, rtol=1e-4)  # -psi(0) / beta, psi the Laplace density
+
+
 @pytest.mark.parametrize("name", ["neus", "volsdf"])
 def test_the_fields_start_as_a_sphere_with_its_own_gradient(name):
   grid = ENCODINGS["hashgrid"](levels=3, log2_rows=10)

@@ -59,5 +59,5 @@ def laplace_density(sdf: Float[Array, "*b"], beta: Float[Array, ""]) -> Float[Ar
   >>> laplace_density(jnp.array([0.0, -9.0]), jnp.float32(0.5)).tolist()
   [1.0, 2.0]
   """
-  tail = 0.5 * jnp.exp(-jnp.abs(sdf) / beta)
+  tail = 0.5 * jnp.exp(jnp.where(sdf > 0, -sdf, sdf) / beta)  # not by the modulus, whose gradient at 0 is another side's
   return jnp.where(sdf > 0, tail, 1 - tail) / beta
