@@ -102,6 +102,13 @@ def test_a_way_through_cameras_meets_each_of_them(count):
     np.testing.assert_allclose(c.pose[:, :3].T @ c.pose[:, :3], np.eye(3), atol=1e-9)
 
 
+def test_no_orbit_goes_around_cameras_that_look_out_from_one_point():
+  target = np.array([[1.0, 0, 0], [0, 0, 1], [-1, 0, 0]])
+  out = [camera(look_at(np.zeros(3), to, np.array([0, 1.0, 0]))) for to in target]
+  with pytest.raises(UsageFault, match="look out from one point"):
+    paths.orbit(out, BOX, 4)
+
+
 def test_one_camera_is_a_still():
   [one] = hemisphere(1)
   assert all(c is one for c in paths.through([one], 3))

@@ -49,10 +49,15 @@ def orbit(cameras: Sequence[Camera], bounds: np.ndarray, num: int, elevation: fl
   Args:
     cameras: one or more, of the training views. bounds: (2, 3), the object's box. num: frames.
     elevation: above the horizon, radians; None for the cameras' median.
+
+  Raises:
+    UsageFault: the cameras stand where their axes meet.
   """
   up, centre = up_of(cameras), centre_of(cameras, np.asarray(bounds, np.float64))
   eyes = np.array([camera.pose[:, 3] for camera in cameras]) - centre
   radius = float(np.median(np.linalg.norm(eyes, axis=1)))
+  if radius < 1e-6:
+    raise UsageFault("cameras", "they look out from one point: there is nothing to go around", "use render --path train, test or FILE.json")
   if elevation is None:
     elevation = float(np.arcsin(np.clip(np.median(eyes @ up) / radius, -0.99, 0.99)))
   start = eyes[0] - up * (eyes[0] @ up)
