@@ -209,7 +209,11 @@ def test_only_none_writes_tables_and_report_again(run, capsys):
 @pytest.mark.parametrize(("evals", "code", "words"), [
     ({}, 2, "names no evaluators"),
     ({"train": {"name": "geometri"}}, 2, "evals.train.name: unknown name 'geometri'; did you mean 'geometry'?"),
-    ({"train": {"name": "geometry", "pred": "sfd"}}, 2, "no 'sfd'; did you mean 'sdf'?"),
+    ({"train": {}}, 2, "--config.evals.train.name: has no name"),
+    ({"train": {"name": "geometry", "pred": "sfd"}}, 2, "--config.evals.train.pred: the task predicts no 'sfd'; did you mean 'sdf'?"),
+    ({"train": {"name": "geometry", "metrics": []}}, 2, "--config.evals.train.metrics: no metrics are asked for"),
+    ({"few": {"name": "distribution", "num": 9}}, 2, "--config.evals.few.num: 9 shapes of split 'test'"),
+    ({"few": {"name": "distribution"}}, 2, "--config.evals.few: the task cannot be sampled"),
 ])
 def test_wrong_evaluators_are_one_line(run, capsys, evals, code, words):
   run.config["evals"] = evals

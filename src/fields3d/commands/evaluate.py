@@ -30,6 +30,7 @@ examples:
 """
 
 import argparse
+import contextlib
 import dataclasses
 import inspect
 import json
@@ -38,7 +39,7 @@ import re
 import shlex
 import statistics
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from fields3d.commands.options import existing_dir, non_negative_int, positive_int, seed
@@ -195,7 +196,10 @@ def _measure(args: argparse.Namespace, sections: Mapping, wanted: Sequence[str])
   from fields3d.evaluation import EVALUATORS
   from fields3d.evaluation.records import Record, add_to_record, provenance, read_record, record_path
   from fields3d.training.logging import environment
-  evaluators = {name: build(EVALUATORS, sections[name], f"evals.{name}") for name in wanted}
+  evaluators = {}
+  for name in wanted:
+    with _told_by(name, sections[name]):
+      evaluators[name] = build(EVALUATORS, sections[name], f"evals.{name}")
   opened = open_run(args.workdir, args.step, [(path, text) for path, text in args.overrides if not path.startswith("evals.")])
   if args.surfaces:
     opened = with_surfaces(opened, args.surfaces)
@@ -208,7 +212,8 @@ def _measure(args: argparse.Namespace, sections: Mapping, wanted: Sequence[str])
     read_record(path)  # a damaged one is told before anything is measured
   for name, evaluator in evaluators.items():
     try:
-      found[name] = _evaluate(opened, name, evaluator, args.seed)
+      with _told_by(name, sections[name]):
+        found[name] = _evaluate(opened, name, evaluator, args.seed)
       if args.surfaces and _asks_surface(sections[name]):
         said = f"where a surface was asked for, {args.surfaces} made it of the run's clouds"
         found[name] = dataclasses.replace(found[name], warnings=[*found[name].warnings, said])
@@ -223,6 +228,16 @@ def _measure(args: argparse.Namespace, sections: Mapping, wanted: Sequence[str])
   if not found:
     raise errors[0]
   return opened.step, list(found), errors[0] if errors else None
+
+
+@contextlib.contextmanager
+def _told_by(section: str, settings: Mapping[str, Any]) -> Iterator[None]:
+  """Evaluators do not know their section: their faults, of `evals` or `evals.EVALUATOR`, are told by its flag."""
+  try:
+    yield
+  except UsageFault as fault:
+    where = re.sub(rf"^evals(\.{settings.get('name')}\b)?(?![\w-])", lambda _: f"--config.evals.{section}", fault.where)
+    raise UsageFault(where, fault.what, fault.remedy) from fault
 
 
 def _asks_surface(section: Mapping[str, Any]) -> bool:
