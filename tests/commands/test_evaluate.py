@@ -53,6 +53,14 @@ def test_record_report_and_meshes_are_written_and_their_paths_end_the_output(run
   assert "a &lt;b&gt; run" in (run.workdir / "report.html").read_text()
 
 
+def test_the_report_shows_the_config_that_the_run_was_trained_with(run, monkeypatch):
+  monkeypatch.setattr(experiment, "check_arguments", lambda *_: None)
+  assert main.main(["evaluate", str(run.workdir), "--config.seed=4321", "--config.evals.train.points=200"]) == 0
+  page = (run.workdir / "report.html").read_text()
+  assert "&quot;seed&quot;: 1" in page and "&quot;seed&quot;: 4321" not in page
+  assert "--config.seed=4321" in page
+
+
 def test_the_record_says_how_to_repeat_it(run):
   assert main.main(["evaluate", str(run.workdir), "--seed", "5"]) == 0
   record = read(run.workdir / "eval" / "7.json")

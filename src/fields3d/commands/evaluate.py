@@ -79,7 +79,7 @@ def run(args: argparse.Namespace) -> int:
     _curve(args, sections)
     wanted = _outdated(args, sections, wanted)
   step, measured, fault = _measure(args, sections, wanted) if wanted else (_known_step(args), (), None)
-  _finish(args, config, step, measured)
+  _finish(args, read_run_config(args.workdir)["config"], step, measured)
   if fault is not None:
     raise fault
   return 0
