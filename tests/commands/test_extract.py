@@ -127,6 +127,13 @@ def test_wrong_options_are_one_line_and_exit_2(run, capsys, flags, code, text):
   assert text in captured.err and captured.err.count("\n") == 1
 
 
+def test_a_run_without_codes_is_told_what_draws_its_shapes(run, capsys):
+  del run.predict["code"]
+  run.predict["sample"] = lambda key, num: jnp.full((num, 1), 0.5)
+  assert main.main(["extract", str(run.workdir)]) == 2
+  assert f"{run.workdir}: the run keeps no codes of its training shapes; draw new shapes: fields3d sample" in capsys.readouterr().err
+
+
 def test_a_dense_grid_that_cannot_fit_is_refused_with_its_bytes(run, capsys, monkeypatch):
   from fields3d.core import errors
   monkeypatch.setattr(errors, "available_memory", lambda: 2**30)

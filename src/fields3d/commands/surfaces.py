@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 
 from fields3d.core.errors import UsageFault
-from fields3d.core.task import field_of, lookup
+from fields3d.core.task import field_of
 from fields3d.core.types import Field, Frame, Mesh
 from fields3d.extraction.gltf import vertex_normals
 from fields3d.extraction.sampling import surface_colors
@@ -47,7 +47,7 @@ def surfaces_of(opened, index: tuple[int, ...] | None, level: float) -> list[Sur
     level: the density on the surface, where there is no distance.
 
   Raises:
-    UsageFault: there is no such shape, or the task predicts neither distance nor density.
+    UsageFault: there is no such shape, no code of any, or the task predicts neither distance nor density.
   """
   if "render" not in opened.predict:
     return _shapes(opened, index)
@@ -58,13 +58,16 @@ def surfaces_of(opened, index: tuple[int, ...] | None, level: float) -> list[Sur
 
 def _shapes(opened, index: tuple[int, ...] | None) -> list[Surface]:
   """The chosen training shapes of a run that fits codes."""
-  shapes = opened.dataset.shapes("train")
+  if "code" not in opened.predict:
+    draws = f"draw new shapes: fields3d sample {opened.workdir}" if "sample" in opened.predict else "give a run that fits codes"
+    raise UsageFault(opened.workdir, "the run keeps no codes of its training shapes", draws)
+  code, shapes = opened.predict["code"], opened.dataset.shapes("train")
   chosen = range(len(shapes)) if index is None else index
   if beyond := [i for i in chosen if i >= len(shapes)]:
     raise UsageFault("--index", f"there is no training shape {beyond[0]}", f"give indices from 0 to {len(shapes) - 1}")
   out = []
   for i in chosen:
-    field = field_of(opened.predict, lookup(opened.predict, "code", "extract")(i), opened.dataset.info)
+    field = field_of(opened.predict, code(i), opened.dataset.info)
     color = None if field.color is None else lambda x, normal, field=field: field.color(x)
     out.append(Surface(i, shapes[i].name, _stem(i, shapes[i].name), shapes[i].frame, field, color, "sparse"))
   return out
