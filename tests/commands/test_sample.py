@@ -108,3 +108,10 @@ def test_a_scan_is_read_in_the_frame_of_the_run_or_refused(tmp_path):
   np.save(path, 100 * points)
   with pytest.raises(BadData, match="outside the run's frame"):
     sample._draw(opened, asked(scan=path), None)
+  np.save(path, points)
+  np.save(tmp_path / "another.npy", points)
+  with pytest.raises(UsageFault, match=r"is a set of clouds \(2\)"):
+    sample._draw(opened, asked(scan=tmp_path), None)
+  np.save(path, np.stack([points, points + 0.1]))
+  with pytest.raises(UsageFault, match=r"is a set of clouds \(2\)"):
+    sample._draw(opened, asked(scan=path), None)

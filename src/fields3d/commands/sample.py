@@ -96,7 +96,10 @@ def _draw(opened, args: argparse.Namespace, key):
       raise UsageFault("--label", f"the training data has no class {args.label!r}", nearest(args.label, classes))
     return draw(key, classes.index(args.label), args.num)
   draw = lookup(opened.predict, "complete", f"{where} from a scan")
-  cloud = read_points(args.scan).clouds[0]
+  found = read_points(args.scan)
+  if found.is_set:
+    raise UsageFault("--scan", f"{args.scan} is a set of clouds ({len(found.clouds)})", "give the file of one scan, points (n, 3)")
+  cloud = found.clouds[0]
   largest = float(np.abs(cloud).max())
   if largest > 1.1:
     raise BadData(args.scan, f"a point is {largest:.3g} from the axes, outside the run's frame, the unit sphere",
