@@ -55,6 +55,7 @@ def test_a_table_of_one_needs_no_name():
     ({"wheel": {"spokes": True}}, "--config.task.wheel.spokes: expected int, got bool True"),
     ({"wheel": {"spokes": 0}}, "--config.task.wheel.spokes: 0 is out of range; give a number at least 1"),
     ({"wheel": 3}, "--config.task.wheel: expected a section"),
+    ({"wheel": "dict(name='round')"}, '--config.task.wheel: expected a section, as {"name": NAME, ...}, got'),
     ({"wheel": {}, "doors": "fuor"}, "--config.task.doors: unknown value 'fuor'; did you mean 'four'"),
     ({"wheel": {}, "gears": (1, "b")}, r"--config.task.gears\[1\]: expected int"),
     ({"wheel": {}, "load": 1.5}, "--config.task.load: 1.5 is out of range; give a number at least 0 and at most 1"),

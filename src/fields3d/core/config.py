@@ -102,7 +102,7 @@ def check_arguments(function: Callable, section: Mapping, path: str = "") -> dic
 
 def _resolve(table: Table, section: Any, path: str) -> tuple[Callable, dict]:
   if not isinstance(section, collections.abc.Mapping):
-    raise UsageFault(_flag(path), f"expected a section dict(name=..., ...), got {section!r}",
+    raise UsageFault(_flag(path), f'expected a section, as {{"name": NAME, ...}}, got {section!r}',
                      "known names: " + ", ".join(sorted(table)))
   arguments = dict(section)
   name = arguments.pop("name", next(iter(table)) if len(table) == 1 else None)
