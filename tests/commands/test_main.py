@@ -102,6 +102,8 @@ def test_the_module_runs_as_a_command_and_a_bad_option_ends_in_5_seconds():
     (["sample", ".", "--num"], "--num: needs a value"),
     (["sample"], "fields3d sample: needs DIR"),
     (["sample", ".", "extra"], "fields3d sample: unexpected argument 'extra'"),
+    (["sample", ".", ""], "fields3d sample: unexpected argument ''"),
+    (["sample", ".", " "], "fields3d sample: unexpected argument ''"),
     (["completion", "tcsh"], "shell: unknown value 'tcsh'; "),
     (["train", "--config"], "--config: needs a value"),
     (["train", "--workdri", "d"], "--workdri: no such option; did you mean '--workdir'?"),

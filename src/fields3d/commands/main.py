@@ -50,7 +50,7 @@ class Parser(argparse.ArgumentParser):
     if found := re.fullmatch(r"the following arguments are required: (.*)", message):
       raise UsageFault(self.prog, f"needs {found[1]}", remedy)
     if found := re.fullmatch(r"unrecognized arguments: (.*)", message, re.DOTALL):
-      raise UsageFault(self.prog, f"unexpected argument {found[1].split()[0]!r}", remedy)
+      raise UsageFault(self.prog, f"unexpected argument {''.join(found[1].split()[:1])!r}", remedy)
     raise UsageFault(self.prog, message, remedy)
 
 
