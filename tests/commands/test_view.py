@@ -110,6 +110,9 @@ def test_a_run_of_shapes_shows_its_meshes_and_nothing_without_any(run, tmp_path,
   run.predict = {"sdf": None}
   assert main.main(["view", str(run.workdir), "--static", str(tmp_path / "a.html")]) == 2
   assert "run fields3d extract" in capsys.readouterr().err
+  run.predict = {"sdf": None, "sample": None}  # extract has no codes to take
+  assert main.main(["view", str(run.workdir), "--static", str(tmp_path / "a.html")]) == 2
+  assert f"run fields3d sample {run.workdir} --out {run.workdir}/meshes first" in capsys.readouterr().err
   add_mesh(run)
   page = page_of(run, tmp_path)
   assert "<div class=\"viewer\" data-turntable>" not in page and 'data-mesh="model-0"' in page

@@ -1,11 +1,13 @@
-"""Look at a run: its field as seen from the browser's camera, its cameras, and the meshes that extract has written.
+"""Look at a run: its field as seen from the browser's camera, its cameras, and the meshes in its folder.
 
 A server on this machine renders the field, coarse while the camera moves, then finer (needs viser: pip install
 'fields3d[view]'). It listens to this machine only; from another, open the ssh tunnel that it prints. --host other than
 127.0.0.1 lets anyone in that network look and turn.
 
 --static writes one HTML file instead, which needs no server and no network: the field rendered from a grid of places to
-drag between, and the meshes of DIR/meshes (without their textures).
+drag between, and the meshes (without their textures).
+
+Meshes are those of DIR/meshes, where extract writes them, and sample --out DIR/meshes those of a run that draws shapes.
 
 examples:
   fields3d view runs/mic
@@ -14,6 +16,7 @@ examples:
 
 import argparse
 import pathlib
+from collections.abc import Callable, Mapping
 
 from fields3d.commands.options import existing_dir, non_negative_int, whole
 from fields3d.core.errors import OK, UsageFault
@@ -42,7 +45,7 @@ def run(args: argparse.Namespace) -> int:
   opened = open_run(args.workdir, step=args.step)
   meshes = sorted((args.workdir / "meshes").glob("*.glb"))
   if not meshes and "render" not in opened.predict:
-    raise UsageFault(args.workdir, "there is nothing to see yet", f"run fields3d extract {args.workdir} first")
+    raise UsageFault(args.workdir, "there is nothing to see yet", _first(args.workdir, opened.predict))
   if args.static is not None:
     from fields3d.commands.static_view import write_page
     write_page(opened, meshes, args.static, args.height)
@@ -51,3 +54,15 @@ def run(args: argparse.Namespace) -> int:
     from fields3d.commands.live_view import serve
     serve(opened, meshes, args.host, args.port, args.height)
   return OK
+
+
+def _first(workdir: pathlib.Path, predict: Mapping[str, Callable]) -> str:
+  """The command that gives a run its meshes.
+
+  >>> _first("runs/gan", {"sample": None, "points": None})
+  'run fields3d sample runs/gan --out runs/gan/meshes --surfaces RUN first'
+  """
+  if "code" in predict or "sample" not in predict:
+    return f"run fields3d extract {workdir} first"
+  surfaces = "" if "sdf" in predict else " --surfaces RUN"
+  return f"run fields3d sample {workdir} --out {workdir}/meshes{surfaces} first"
