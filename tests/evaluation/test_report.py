@@ -217,8 +217,8 @@ def test_an_evaluator_that_the_report_does_not_know_is_shown_whole(tmp_path):
   elements = Elements(text)
   assert elements.open == [] and "alert(1)" not in "".join(t for a, t in elements.scripts if "type" not in a)
   assert [a["alt"] for tag, a in elements.found if tag == "img"] == [f"nearest {EVIL}: sheet"]
-  for part in ("<th scope=\"col\">Real control</th>", "real control 0.5012", "<h3>1-NNA-CD</h3>", "By sample", "genus",
-               "Pictures: sets", "0.4"):
+  for part in ("<th scope=\"col\">Real control</th>", "real control 0.5012 · n = 400", "<td>the set</td>", "<h3>1-NNA-CD</h3>",
+               "By sample", "genus", "Pictures: sets", "0.4"):
     assert part in text, part
   assert "truth against itself" not in text and "data-viewer" not in text.partition("<script>")[0]
 

@@ -74,10 +74,11 @@ def _card(title: str, metric: Metric, evaluation: Evaluation) -> str:
     rest = "ceiling"
   unit = {"shape": "points", "view": "view"}.get(evaluation.unit, evaluation.unit)
   unit = f"{evaluation.unit}{'s' * (metric.n != 1)}" if "/" in metric.name else unit
+  counted = f"{metric.n:,} {html.escape(unit)}" if evaluation.control == "floor" else f"n = {metric.n:,}"
   beside = "" if metric.floor is None else f"{html.escape(rest)} {number(metric.floor)} · "
   return (f'<div class="card"><h3>{html.escape(title)}</h3><div class="value">{number(metric.value)}</div>'
           f"<p>95% {interval(metric) or 'interval: none'}</p>"
-          f"<p>{beside}{metric.n:,} {html.escape(unit)}</p></div>")
+          f"<p>{beside}{counted}</p></div>")
 
 
 def metric_table(metrics: Sequence[Metric], unit: str = "shape", control: str = "floor") -> str:
@@ -96,7 +97,8 @@ def metric_table(metrics: Sequence[Metric], unit: str = "shape", control: str = 
     if kind != group:
       group = kind
       body.append(_group(kind, metric, len(heads)))
-    body.append(_metric_row(statistic or f"this {unit}", metric, row, others))
+    whole = f"this {unit}" if control == "floor" else "the set"
+    body.append(_metric_row(statistic or whole, metric, row, others))
   head = "".join(f'<th scope="col">{html.escape(h)}</th>' for h in heads)
   return (f'<div class="scroll"><table class="metrics"><thead><tr>{head}</tr></thead><tbody>{"".join(body)}</tbody>'
           f'</table></div><p class="legend">{_legend(control, BASELINE in others)}</p>')
