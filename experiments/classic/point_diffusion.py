@@ -23,6 +23,8 @@ Expect: see "Classic families" in experiments/README.md.
 
 :furniture, of every experiment here, is the pack at $FIELDS3D_DATA/shapes/furniture (../shared/data by default), a fifth held out;
 preparing it takes ten minutes to half an hour of a core, once. --config.data.variants=3 joins stretched copies to each training shape.
+A folder of meshes of one's own takes its place by --config.data.name=meshes --config.data.path=DIR (of voxels: data.source.name, .path);
+folders below it are classes, and --config.data.sign=winding takes open meshes too.
 Often overridden: --config.task.prior.guidance=2  --config.data.families=chair (of the pack: --config.data.classes=...)
 """
 
