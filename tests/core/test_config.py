@@ -61,6 +61,7 @@ def test_a_table_of_one_needs_no_name():
     ({"wheel": {}, "load": 1.5}, "--config.task.load: 1.5 is out of range; give a number at least 0 and at most 1"),
     ({"wheel": {}, "rate": -0.1}, "--config.task.rate: -0.1 is out of range"),
     ({"wheel": {}, "rate": {"name": "cosine", "start": -1.0, "end": 0.0, "steps": 3}}, "task.rate.start: -1.0 is out of"),
+    ({"wheel": {}, "rate": 10**400}, "--config.task.rate.value: inf is not finite"),
     ({"wheel": {}, "rate": {"name": "cosin"}}, "--config.task.rate.name: unknown name 'cosin'; did you mean 'cosine'"),
     ({"wheel": {}, "info": {}}, "--config.task.info: no such setting"),
 ])

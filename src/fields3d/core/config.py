@@ -176,7 +176,7 @@ def _convert_section(value: Any, source: From, path: str, given: dict | None, ma
     numbers = section.items() if isinstance(section, collections.abc.Mapping) else [("", section)]
     for name, number in numbers if source.holds else ():
       for entry in number if isinstance(number, (list, tuple)) else (number,):
-        if isinstance(entry, (int, float)) and math.isfinite(entry):
+        if isinstance(entry, int) or (isinstance(entry, float) and math.isfinite(entry)):  # a whole number may be beyond floats
           _require(entry, source.holds, f"{at}.{name}" if name else at)
     if source.number and isinstance(section, (int, float)) and not isinstance(section, bool):
       factory = source.table[source.number]
