@@ -15,7 +15,8 @@ def wheel(radius: Positive = 1.0, spokes: Count = 8):
 
 
 def car(wheel: Annotated[tuple, From({"wheel": wheel})], doors: Literal["two", "four"] = "two", name_tag: str = "",
-        gears: tuple[int, ...] = (1, 2), load: Fraction | None = None, rate: Rate = 0.1, info: Annotated[dict, Given()] = None):
+        gears: tuple[int, ...] = (1, 2), size: tuple[float, float] = (1, 2), load: Fraction | None = None, rate: Rate = 0.1,
+        info: Annotated[dict, Given()] = None):
   return {"wheel": wheel, "doors": doors, "gears": gears, "load": load, "rate": rate, "info": info}
 
 
@@ -58,6 +59,8 @@ def test_a_table_of_one_needs_no_name():
     ({"wheel": "dict(name='round')"}, '--config.task.wheel: expected a section, as {"name": NAME, ...}, got'),
     ({"wheel": {}, "doors": "fuor"}, "--config.task.doors: unknown value 'fuor'; did you mean 'four'"),
     ({"wheel": {}, "gears": (1, "b")}, r"--config.task.gears\[1\]: expected int"),
+    ({"wheel": {}, "size": (1,)}, "--config.task.size: expected 2 values, got 1"),
+    ({"wheel": {}, "size": [1, 2, 3]}, "--config.task.size: expected 2 values, got 3"),
     ({"wheel": {}, "load": 1.5}, "--config.task.load: 1.5 is out of range; give a number at least 0 and at most 1"),
     ({"wheel": {}, "rate": -0.1}, "--config.task.rate: -0.1 is out of range"),
     ({"wheel": {}, "rate": {"name": "cosine", "start": -1.0, "end": 0.0, "steps": 3}}, "task.rate.start: -1.0 is out of"),

@@ -220,7 +220,9 @@ def _convert_plain(value: Any, hint: Any, path: str) -> Any:
   if hint is int and isinstance(value, int) and not isinstance(value, bool):
     return value
   if origin is tuple and isinstance(value, (list, tuple)):
-    member = members[0] if members else Any
+    if Ellipsis not in members and len(value) != len(members):
+      raise UsageFault(_flag(path), f"expected {len(members)} values, got {len(value)}", "correct the value")
+    member = members[0]
     return tuple(_convert(v, member, f"{path}[{i}]", None, False) for i, v in enumerate(value))
   if origin in (dict, collections.abc.Mapping) and isinstance(value, collections.abc.Mapping):
     member = members[1] if len(members) == 2 else Any
