@@ -1,13 +1,14 @@
 """Config building: every wrong setting is one line that names its flag and the nearest known one."""
 
 import math
+from collections.abc import Mapping
 from typing import Annotated, Literal
 
 import pytest
 
 from fields3d.core.config import Count, Fraction, From, Given, Positive, build, check, override, parse_override
 from fields3d.core.errors import UsageFault
-from fields3d.core.schedules import SCHEDULES, Rate, as_schedule, at
+from fields3d.core.schedules import SCHEDULES, Curriculum, Rate, as_schedule, at
 
 
 def wheel(radius: Positive = 1.0, spokes: Count = 8):
@@ -16,7 +17,7 @@ def wheel(radius: Positive = 1.0, spokes: Count = 8):
 
 def car(wheel: Annotated[tuple, From({"wheel": wheel})], doors: Literal["two", "four"] = "two", name_tag: str = "",
         gears: tuple[int, ...] = (1, 2), size: tuple[float, float] = (1, 2), load: Fraction | None = None, rate: Rate = 0.1,
-        info: Annotated[dict, Given()] = None):
+        seats: Mapping[str, int] | None = None, tow: Curriculum | None = None, info: Annotated[dict, Given()] = None):
   return {"wheel": wheel, "doors": doors, "gears": gears, "load": load, "rate": rate, "info": info}
 
 
@@ -66,6 +67,10 @@ def test_a_table_of_one_needs_no_name():
     ({"wheel": {}, "rate": {"name": "cosine", "start": -1.0, "end": 0.0, "steps": 3}}, "task.rate.start: -1.0 is out of"),
     ({"wheel": {}, "rate": 10**400}, "--config.task.rate.value: inf is not finite"),
     ({"wheel": {}, "rate": {"name": "cosin"}}, "--config.task.rate.name: unknown name 'cosin'; did you mean 'cosine'"),
+    ({"name": ["car"]}, r"--config.task.name: unknown name \['car'\]"),
+    ({"wheel": {3: 1}}, "--config.task.wheel: 3 is no name; give text, in quotes"),
+    ({"wheel": {}, "seats": {(1, 2): 1}}, r"--config.task.seats: \(1, 2\) is no name"),
+    ({"wheel": {}, "tow": {1: 0.5}}, "--config.task.tow: 1 is no name"),
     ({"wheel": {}, "info": {}}, "--config.task.info: no such setting"),
 ])
 def test_every_wrong_setting_is_named_alike_by_check_and_build(section, says):

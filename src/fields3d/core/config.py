@@ -104,12 +104,20 @@ def _resolve(table: Table, section: Any, path: str) -> tuple[Callable, dict]:
   if not isinstance(section, collections.abc.Mapping):
     raise UsageFault(_flag(path), f'expected a section, as {{"name": NAME, ...}}, got {section!r}',
                      "known names: " + ", ".join(sorted(table)))
-  arguments = dict(section)
+  arguments = _named(section, path)
   name = arguments.pop("name", next(iter(table)) if len(table) == 1 else None)
-  if name not in table:
+  if not isinstance(name, str) or name not in table:
     what = "has no name" if name is None else f"unknown name {name!r}"
     raise UsageFault(_flag(f"{path}.name"), what, nearest(str(name), table))
   return table[name], arguments
+
+
+def _named(section: Mapping, path: str) -> dict:
+  """The entries of a mapping, all of which have names."""
+  for name in section:
+    if not isinstance(name, str):
+      raise UsageFault(_flag(path), f"{name!r} is no name", "give text, in quotes")
+  return dict(section)
 
 
 def _flag(path: str) -> str:
@@ -188,7 +196,7 @@ def _convert_section(value: Any, source: From, path: str, given: dict | None, ma
     return one(value, path)
   if not isinstance(value, collections.abc.Mapping):
     raise UsageFault(_flag(path), f"expected a mapping of sections, got {value!r}")
-  return {name: one(section, f"{path}.{name}") for name, section in value.items()}
+  return {name: one(section, f"{path}.{name}") for name, section in _named(value, path).items()}
 
 
 def _convert_plain(value: Any, hint: Any, path: str) -> Any:
@@ -226,7 +234,7 @@ def _convert_plain(value: Any, hint: Any, path: str) -> Any:
     return tuple(_convert(v, member, f"{path}[{i}]", None, False) for i, v in enumerate(value))
   if origin in (dict, collections.abc.Mapping) and isinstance(value, collections.abc.Mapping):
     member = members[1] if len(members) == 2 else Any
-    return {k: _convert(v, member, f"{path}.{k}", None, False) for k, v in value.items()}
+    return {k: _convert(v, member, f"{path}.{k}", None, False) for k, v in _named(value, path).items()}
   if isinstance(hint, type) and isinstance(value, hint) and not (hint is int and isinstance(value, bool)):
     return value
   word = getattr(hint, "__name__", str(hint)).replace("collections.abc.", "")
