@@ -40,11 +40,17 @@ def test_a_bad_setting_is_one_line_and_nothing_is_written(flag, says, tmp_path, 
   assert not (tmp_path / "run").exists()
 
 
+CONFIG = "import numpy\nfrom ml_collections import ConfigDict\n\ndef get_config(arg=None):\n  return ConfigDict(dict(data=[{}]))"
+
+
 @pytest.mark.parametrize("name, text, code, says", [
     ("a.yaml", "!!python/object/apply:os.system ['touch pwned']", 2, "a config is a Python file, not .yaml"),
     ("a.py", "x = 1", 2, "has no get_config(arg=None)"),
     ("a.py", "def get_config(arg=None):\n  return 1 / 0", 2, "a.py:2: the config fails: ZeroDivisionError"),
     ("a.py", "def get_config(arg=None):\n  return {}", 2, "get_config returns a dict, not a ConfigDict"),
+    ("a.py", CONFIG.format({(1, 2): 3}), 2, "a.py: the config holds what cannot be kept: keys must be str"),
+    ("a.py", CONFIG.format("[numpy.int64(3)]"), 2, "a.py: the config holds what cannot be kept: a int64"),
+    ("a.py", CONFIG.format("10 ** 5000"), 2, "a.py: the config holds what cannot be kept: Exceeds the limit"),
     ("a.py", "def broken(:", 2, "the config fails: SyntaxError"),
     ("none.py", None, 66, "no such config file"),
 ])

@@ -73,7 +73,10 @@ def read_config(spec: str) -> dict:
     raise UsageFault(f"{path}{line}", f"the config fails: {type(error).__name__}: {error}", "correct it") from error
   if not isinstance(config, ConfigDict):
     raise UsageFault(path, f"get_config returns a {type(config).__name__}, not a ConfigDict", "return a ConfigDict")
-  return json.loads(json.dumps(config.to_dict(), default=_plain))
+  try:
+    return json.loads(json.dumps(config.to_dict(), default=_plain))
+  except (TypeError, ValueError) as error:
+    raise UsageFault(path, f"the config holds what cannot be kept: {error}", "use numbers, strings, tuples, and dicts of names") from error
 
 
 def _call_get_config(file: pathlib.Path, arg: str | None) -> Any:
@@ -105,7 +108,7 @@ def _line_in(error: BaseException, file: pathlib.Path) -> str:
 def _plain(value: Any) -> Any:
   if isinstance(value, (set, frozenset)):
     return sorted(value)
-  raise UsageFault("config", f"holds a {type(value).__name__}", "use numbers, strings, tuples and dicts only")
+  raise TypeError(f"a {type(value).__name__}")
 
 
 def apply_overrides(config: dict, overrides: list[tuple[str, str]]) -> dict:
