@@ -99,6 +99,11 @@ def test_overrides_take_the_type_that_stands_there():
   assert config["a"] == {"lr": 3, "families": ("chair", "mug"), "levels": (4, 8), "label": "7", "on": False, "new": 0.5}
 
 
+@pytest.mark.parametrize("text", ["chair,mug", "chair, mug", "(chair, mug)", "[chair,mug]", "('chair', 'mug')", " chair , mug,"])
+def test_a_tuple_of_text_may_have_spaces_and_parentheses(text):
+  assert parse_override(text, ["lamp"]) == parse_override(text, []) == ("chair", "mug")
+
+
 def test_an_unknown_section_is_named():
   with pytest.raises(UsageFault, match="--config.taks: no such section; did you mean 'task'"):
     override({"task": {}}, "taks.a", "1")

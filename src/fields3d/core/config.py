@@ -244,7 +244,7 @@ def _convert_plain(value: Any, hint: Any, path: str) -> Any:
 def parse_override(text: str, current: Any) -> Any:
   """The value that a flag's text means, given the value it replaces.
 
-  Strings stay strings, but `None` unsets one; tuples may be written `a,b` or `(a, b)`; all else is a Python literal.
+  Strings stay strings, but `None` unsets one; tuples may be written `a,b` or `(a, b)`, quoted or not; all else is a Python literal.
 
   >>> parse_override("1e-3", 0.1), parse_override("a,b", ("c",)), parse_override("64", 8), parse_override("None", "runs/a")
   (0.001, ('a', 'b'), 64, None)
@@ -259,8 +259,9 @@ def parse_override(text: str, current: Any) -> Any:
   except (ValueError, SyntaxError, MemoryError, RecursionError):
     value = text
   if isinstance(current, (tuple, list)) and not isinstance(value, (tuple, list)):
-    return tuple(parse_override(part, "" if current and isinstance(current[0], str) else None)
-                 for part in text.split(",") if part)
+    text = text[1:-1] if text[:1] + text[-1:] in ("()", "[]") else text
+    return tuple(parse_override(part.strip(), "" if current and isinstance(current[0], str) else None)
+                 for part in text.split(",") if part.strip())
   return value
 
 
