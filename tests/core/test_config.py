@@ -129,6 +129,23 @@ def test_schedules_have_their_closed_forms(name, arguments, points):
     assert float(schedule(step)) == pytest.approx(value, rel=1e-5, abs=1e-6)
 
 
+@pytest.mark.parametrize(("name", "arguments", "step"), [
+    ("linear", dict(start=3.0, end=1.0, steps=2**31 - 1, begin=2**31 - 1), 2**31 - 1),
+    ("cosine", dict(start=3.0, end=1.0, steps=9, warmup=0, begin=2**31 - 1), 2**31 - 1),
+    ("exponential", dict(start=3.0, end=1.0, steps=9, warmup=2**31 - 1), 2**31 - 1),
+    ("staircase", dict(value=3.0, factor=0.5, every=2**31 - 1), 2**31 - 2),
+    ("piecewise", dict(values=(3.0, 1.0), boundaries=(2**31 - 1,)), 2**31 - 2),
+])
+def test_schedules_reach_as_far_as_steps_do_and_longer_ones_are_named(name, arguments, step):
+  assert float(build(SCHEDULES, {"name": name, **arguments}, "s")(step)) == pytest.approx(3.0)
+  for setting, value in arguments.items():
+    longer = (2**31,) if setting == "boundaries" else 2**31
+    if value not in (2**31 - 1, (2**31 - 1,)):
+      continue
+    with pytest.raises(UsageFault, match=f"s.{setting}.*: 2147483648 is out of range; give a number at least . and at most 2147483647"):
+      build(SCHEDULES, {"name": name, **arguments, setting: longer}, "s")
+
+
 @pytest.mark.parametrize(("values", "boundaries", "says"), [
     ((1e-3, 1e-4), (10, 20, 30), "piecewise.values: 2 values have 3 boundaries between them; give one value more"),
     ((1.0, 0.5, 0.1), (20,), "piecewise.values: 3 values have 1 boundaries"),

@@ -10,10 +10,13 @@ from typing import Annotated
 import jax
 import jax.numpy as jnp
 
-from fields3d.core.config import Count, From, Index, Positive, Range, Table
+from fields3d.core.config import From, Positive, Range, Table
 from fields3d.core.errors import UsageFault
 
 Schedule = Callable[[jax.Array | int], jax.Array]
+LAST = 2 ** 31 - 1  # steps are int32
+Step = Annotated[int, Range(ge=0, le=LAST)]
+Steps = Annotated[int, Range(ge=1, le=LAST)]
 
 
 def constant(value: float) -> Schedule:
@@ -25,7 +28,7 @@ def constant(value: float) -> Schedule:
   return lambda step: jnp.full((), value, jnp.float32)
 
 
-def linear(start: float, end: float, steps: Count, begin: Index = 0) -> Schedule:
+def linear(start: float, end: float, steps: Steps, begin: Step = 0) -> Schedule:
   """From `start` to `end` over `steps` steps after step `begin`, constant outside.
 
   >>> float(linear(0.0, 1.0, steps=10)(5))
@@ -34,7 +37,7 @@ def linear(start: float, end: float, steps: Count, begin: Index = 0) -> Schedule
   return lambda step: start + (end - start) * _progress(step, begin, steps)
 
 
-def cosine(start: float, end: float, steps: Count, warmup: Index = 0, begin: Index = 0) -> Schedule:
+def cosine(start: float, end: float, steps: Steps, warmup: Step = 0, begin: Step = 0) -> Schedule:
   """Half a cosine from `start` to `end`; before it, `warmup` steps rising linearly from 0 to `start`.
 
   >>> round(float(cosine(1.0, 0.0, steps=10)(5)), 6)
@@ -46,7 +49,7 @@ def cosine(start: float, end: float, steps: Count, warmup: Index = 0, begin: Ind
   return at
 
 
-def exponential(start: Positive, end: Positive, steps: Count, warmup: Index = 0) -> Schedule:
+def exponential(start: Positive, end: Positive, steps: Steps, warmup: Step = 0) -> Schedule:
   """From `start` to `end` by a constant factor a step, after `warmup` steps rising linearly.
 
   >>> round(float(exponential(1.0, 0.01, steps=2)(1)), 6)
@@ -58,7 +61,7 @@ def exponential(start: Positive, end: Positive, steps: Count, warmup: Index = 0)
   return at
 
 
-def staircase(value: float, factor: Positive, every: Count) -> Schedule:
+def staircase(value: float, factor: Positive, every: Steps) -> Schedule:
   """`value` times `factor` for each `every` steps done: DeepSDF's halving is factor 0.5 every 500 epochs.
 
   >>> [float(staircase(1.0, 0.5, every=10)(s)) for s in (9, 10, 25)]
@@ -67,7 +70,7 @@ def staircase(value: float, factor: Positive, every: Count) -> Schedule:
   return lambda step: jnp.float32(value) * jnp.float32(factor) ** (jnp.asarray(step) // every).astype(jnp.float32)
 
 
-def piecewise(values: tuple[float, ...], boundaries: tuple[int, ...]) -> Schedule:
+def piecewise(values: tuple[float, ...], boundaries: tuple[Step, ...]) -> Schedule:
   """values[i] from boundaries[i-1] on: active hash levels, resolutions.
 
   Raises:
@@ -86,7 +89,7 @@ def piecewise(values: tuple[float, ...], boundaries: tuple[int, ...]) -> Schedul
 
 
 def _progress(step, begin: int, steps: int) -> jax.Array:
-  return jnp.clip((jnp.asarray(step, jnp.float32) - begin) / steps, 0.0, 1.0)
+  return jnp.clip((jnp.asarray(step, jnp.float32) - float(begin)) / float(steps), 0.0, 1.0)
 
 
 SCHEDULES: Table = {
