@@ -193,6 +193,27 @@ def test_a_sound_step_saved_again_is_replaced(saved):
   assert sorted(p.name for p in saved.iterdir()) == ["1", "2", "3"]
 
 
+@pytest.mark.parametrize("when", ["verify", "load"])
+def test_a_step_that_a_run_replaces_while_another_command_reads_it_is_not_damaged(tmp_path, monkeypatch, when):
+  directory, due = tmp_path / "checkpoints", [2]
+  with Checkpoints(directory, keep=1) as training:
+    training.save(1, tree_at(1), blocking=True)
+    original = getattr(checkpoint, when)
+
+    def meanwhile(*arguments):
+      for step in [due.pop()] if due else []:
+        training.save(step, tree_at(step), blocking=True)
+      return original(*arguments)
+
+    monkeypatch.setattr(checkpoint, when, meanwhile)
+    (step, tree), warnings = restore(directory)
+    assert step == 2 and not warnings
+    assert_bit_equal(tree, tree_at(2))
+    due.append(3)
+    with pytest.raises(MissingInput, match="has no step 2; known: 3"):
+      restore(directory, step=2)
+
+
 def test_leftovers_of_a_killed_save_are_ignored_then_removed(saved):
   (saved / "4.tmp" / "state.orbax-checkpoint-tmp").mkdir(parents=True)
   (saved / "0.stale").mkdir()

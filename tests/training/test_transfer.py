@@ -8,7 +8,7 @@ from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from fields3d.core.errors import BadData, MissingInput
 from fields3d.core.task import State
-from fields3d.training import checkpoint
+from fields3d.training import checkpoint, transfer
 from fields3d.training.checkpoint import Checkpoints
 from fields3d.training.transfer import restore_partial
 
@@ -90,6 +90,19 @@ def test_a_run_its_checkpoints_or_one_step_may_be_given_and_damage_is_passed_ove
   assert got["field"]["kernel"].sum() == 0 and "step 2 is damaged" in warnings[0]
   with pytest.raises(BadData, match="damaged"):
     restore_partial(run / "checkpoints" / "2", PARAMS)
+
+
+def test_a_step_that_the_run_replaces_meanwhile_is_not_damaged(tmp_path, monkeypatch):
+  run, original = run_with(tmp_path, PARAMS, step=1), transfer.verify
+
+  def meanwhile(step_dir):
+    if step_dir.name == "1":
+      run_with(run, PARAMS, step=2)
+      step_dir.rename(step_dir.with_name("1.stale"))
+    return original(step_dir)
+
+  monkeypatch.setattr(transfer, "verify", meanwhile)
+  assert transfer.newest_step(run).name == "2"
 
 
 def test_what_is_no_run_is_refused(tmp_path, monkeypatch):

@@ -149,7 +149,12 @@ class Checkpoints:
       chosen = None if chosen < 0 else chosen
     if chosen is None:
       return None
-    tree = load(self.directory / str(chosen), abstract)
+    try:
+      tree = load(self.directory / str(chosen), abstract)
+    except Fault:
+      if jax.process_count() > 1 or (self.directory / str(chosen)).exists():
+        raise
+      return self.restore(abstract, step, allow_nonfinite, before)  # as `_choose` does
     if not allow_nonfinite and (found := first_nonfinite(tree)):
       fault = BadData(self.directory / str(chosen), "{} holds {} non-finite values".format(*found),
                       "take an earlier step, or pass --allow-nonfinite to go on with them")
@@ -159,6 +164,7 @@ class Checkpoints:
     return chosen, tree
 
   def _choose(self, step: int | None, before: int | None) -> int | None:
+    """The step to restore. Where the run that trains here meanwhile has removed one, it looks again: newer ones are there."""
     if self.directory.is_file():
       raise foreign(self.directory)
     there = [number for number in candidates(self.directory) if before is None or number < before]
@@ -167,6 +173,8 @@ class Checkpoints:
         known = ", ".join(map(str, steps(self.directory))) or "none"
         raise MissingInput(self.directory, f"has no step {step}", f"known: {known}")
       if problems := verify(self.directory / str(step)):
+        if not (self.directory / str(step)).exists():
+          return self._choose(step, before)
         raise BadData(problems[0], "the checkpoint is damaged", "leave --step out to use the newest sound one")
       return step
     for unfinished in sorted(self.directory.glob("*.tmp")):
@@ -174,6 +182,8 @@ class Checkpoints:
     for number in reversed(there):
       if not (problems := verify(self.directory / str(number))):
         return number
+      if not (self.directory / str(number)).exists():
+        return self._choose(step, before)
       self._damaged.add(number)
       more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
       self._warn(f"step {number} is damaged, the one before is tried: {problems[0]}{more}")

@@ -92,6 +92,8 @@ def _newest(path: pathlib.Path, warn) -> pathlib.Path:
   for step in reversed(candidates(directory)):
     if not (problems := verify(directory / str(step))):
       return directory / str(step)
+    if not (directory / str(step)).exists():  # the run, which still trains, has removed it: newer ones are there
+      return _newest(path, warn)
     warn(f"step {step} is damaged, the one before is tried: {problems[0]}")
   raise BadData(path, "holds no sound checkpoint", "give the directory of a finished run")
 
