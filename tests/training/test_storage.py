@@ -120,6 +120,25 @@ def test_pruning_in_the_store_is_that_of_a_disk_and_removes_manifests_first(stor
   assert written[-1].endswith("/8/manifest.json")
 
 
+@pytest.mark.parametrize("when", ["listed", "copied"])
+def test_a_step_that_the_run_replaces_while_it_is_fetched_is_not_damaged(store, tmp_path, monkeypatch, when):
+  source, warnings, due = tmp_path / "source", [], [2]
+  saved(source, 1)
+  mirror, reader = Mirror(URL, source), Mirror(URL, tmp_path / "copy", warnings.append)
+  mirror.send(1, None)
+  original = {"listed": reader.fetch_step, "copied": storage._copy}[when]
+
+  def meanwhile(*arguments):
+    for step in [due.pop()] if due else []:
+      saved(source, step)
+      mirror.send(1, None)
+    return original(*arguments)
+
+  monkeypatch.setattr(*{"listed": (reader, "fetch_step"), "copied": (storage, "_copy")}[when], meanwhile)
+  reader.fetch_newest()
+  assert manifest.steps(tmp_path / "copy" / "checkpoints") == [2] and not warnings
+
+
 def test_with_no_sound_step_in_the_store_nothing_is_trained_silently(store, tmp_path):
   saved(tmp_path / "source", 1, 2)
   Mirror(URL, tmp_path / "source").send(9, None)

@@ -82,7 +82,10 @@ class Mirror:
     source, target = self._step(step), self.local / CHECKPOINTS / str(step)
     building = target.with_name(f"{step}.tmp")
     with self.faults():
-      content = (source / manifest.NAME).read_bytes()
+      try:
+        content = (source / manifest.NAME).read_bytes()
+      except FileNotFoundError:
+        return [f"{source} is not there"]
       here = target / manifest.NAME
       if here.is_file() and here.read_bytes() == content and not manifest.verify(target):
         return []
@@ -116,6 +119,8 @@ class Mirror:
     for step in reversed(there):
       if not (problems := self.fetch_step(step)):
         return
+      if step not in self.steps():  # the run, which still trains, has removed it: newer ones are there
+        return self.fetch_newest()
       self.warn(f"{self.url}: step {step} is damaged, the one before is tried: {problems[0]}")
     if there:
       raise BadData(self.url, f"none of its {len(there)} checkpoints is sound", "start in a new --workdir")
