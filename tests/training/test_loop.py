@@ -201,7 +201,7 @@ def test_a_checkpoint_that_falls_into_a_streak_is_saved_after_it(tmp_path):
 
 
 def test_rows_that_do_not_divide_over_the_devices_are_named(tmp_path):
-  with RunLog(tmp_path, 1) as log, pytest.raises(UsageFault, match="data.rows.*6 rows.*multiple of 4"):
+  with RunLog(tmp_path, 1) as log, pytest.raises(UsageFault, match=r"--config.data: batches of 6 \(rows, .*multiple of 4"):
     Loop(toys.regression(), toys.line_data(rows=6), {"model": sgd(0.1)}, seed=0, num_steps=1, workdir=tmp_path, log=log,
          settings=SETTINGS)
 

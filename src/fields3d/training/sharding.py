@@ -179,8 +179,8 @@ def check_rows(rows: int, mesh: jax.sharding.Mesh, accumulate: int) -> None:
   """The batch's rows must divide over microbatches, processes and the data axis."""
   parts = accumulate * mesh.shape["data"]
   if rows % parts:
-    raise UsageFault("--config.data.rows", f"{rows} rows do not divide over {mesh.shape['data']} devices x "
-                     f"{accumulate} microbatches", f"give a multiple of {parts}")
+    raise UsageFault("--config.data", f"batches of {rows} (rows, draws.rows or draws.pixels) do not divide over {mesh.shape['data']} "
+                     f"devices x {accumulate} microbatches", f"give a multiple of {parts}")
 
 
 def own_rows(mesh: jax.sharding.Mesh) -> tuple[int, int]:
