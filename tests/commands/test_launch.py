@@ -127,7 +127,8 @@ def test_several_processes_that_send_to_a_bucket_are_told_to_share_a_spool(words
     (["--print", "slrum"], "did you mean 'slurm'?"), (["--run", "slurm"], "is printed"),
     (["--print", "slurm", "--topology", "v4:4x4x4"], "TPU"),
     (["--print", "gke-xpk", "--topology", "h100:8"], "no TPU"), (["--print", "slurm", "--topology", "h100:12"], "whole nodes"),
-    (["--print", "gke-xpk", "--name", "Not A Name"], "--name")])
+    (["--print", "gke-xpk", "--name", "Not A Name"], "--name"),
+    (["--print", "slurm", "--hours=-5"], "--hours: '-5' is not a whole number of at least 0")])
 def test_a_wrong_target_is_one_line_and_exit_2(words, says, capsys):
   assert main.main(["launch", *words, *WORDS]) == 2
   lines = capsys.readouterr().err.splitlines()

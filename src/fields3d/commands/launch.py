@@ -22,6 +22,7 @@ import subprocess
 import sys
 import time
 
+from fields3d.commands.options import whole
 from fields3d.core.errors import OK, TryAgain, UsageFault, nearest
 from fields3d.core.stores import is_remote
 
@@ -48,7 +49,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
   parser.add_argument("--zone", default="$ZONE", metavar="NAME", help="Google Cloud zone")
   parser.add_argument("--cluster", default="$CLUSTER", metavar="NAME", help="GKE cluster")
   parser.add_argument("--image", default="$IMAGE", metavar="NAME", help="container image that has fields3d[tpu,gcs]")
-  parser.add_argument("--hours", type=int, default=24, metavar="N", help="SLURM's time limit; 24 by default")
+  parser.add_argument("--hours", type=whole(0), default=24, metavar="N", help="SLURM's time limit, 0 for none; 24 by default")
 
 
 def run(args: argparse.Namespace) -> int:
