@@ -179,7 +179,7 @@ def test_what_does_not_fit_ends_with_1(config, capsys, monkeypatch):
 
 @pytest.mark.parametrize(("words", "code", "says"), [
     (["--topology", "v5e:16x16"], 69, "pip install"),
-    (["--topology", "cpu:4", "--config.data.rows=7"], 2, "--config.data.rows"),
+    (["--topology", "cpu:4", "--config.data.rows=7"], 2, "--config.data: batches of 7"),
     (["--topology", "cpu:4", "--config.train.model_parallel=3"], 2, "model_parallel"),
     ([], 2, "--topology")])
 def test_a_plan_that_cannot_be_made_is_one_line(config, words, code, says, capsys, monkeypatch):
