@@ -91,9 +91,10 @@ def stop_requests() -> Iterator[Callable[[bool], bool]]:
 
   alone = jax.process_count() == 1
   main = threading.current_thread() is threading.main_thread()
-  numbers = {signal.SIGINT, *([signal.SIGTERM] if alone else []), *(
-      [signal.SIGHUP] if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is signal.SIG_DFL else [])}
-  old = {number: signal.signal(number, handle) for number in (numbers if main else ())}
+  numbers = [signal.SIGINT, *[signal.SIGTERM] * alone]
+  if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:
+    numbers.append(signal.SIGHUP)
+  old = {number: signal.signal(number, handle) for number in numbers if main}
   try:
     yield stop
   finally:
