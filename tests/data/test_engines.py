@@ -1,5 +1,6 @@
 """Engines: a call that dies, hangs or raises is named and costs no other call."""
 
+import os
 import signal
 import time
 
@@ -66,8 +67,8 @@ def test_a_shape_that_is_lost_ends_what_needs_every_shape(tmp_path, monkeypatch)
 
 def test_samples_are_made_by_as_many_processes_as_this_one_has_cores(tmp_path, monkeypatch):
   monkeypatch.setattr(kept_samples, "Processes", Losing)
-  monkeypatch.setattr(kept_samples.os, "sched_getaffinity", lambda _: {0})
-  monkeypatch.setattr(kept_samples.os, "cpu_count", lambda: 64)
+  monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0})
+  monkeypatch.setattr(os, "cpu_count", lambda: 64)
   made = []
   monkeypatch.setattr(kept_samples, "_keep", lambda root, key, *call: made.append(key))
   kept_samples.kept_samples(tmp_path, {"a": (), "b": ()}, dict)

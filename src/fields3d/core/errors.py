@@ -110,6 +110,11 @@ def nearest(word: str, known: Iterable[str]) -> str:
   return f"did you mean {close[0]!r}?" if close else "known: " + (", ".join(known) or "none")
 
 
+def available_cores() -> int:
+  """Processor cores that this process may use; at least 1."""
+  return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def available_memory() -> int:
   """Bytes of memory that this process may still take (Linux; elsewhere the physical total)."""
   try:

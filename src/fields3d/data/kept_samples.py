@@ -1,12 +1,12 @@
 """Samples and meshes that functions make, kept on disk by key: thousands of shapes are sampled once, by several processes."""
 
-import os
 import pathlib
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 
+from fields3d.core.errors import available_cores
 from fields3d.core.progress import progress
 from fields3d.core.types import Mesh
 from fields3d.data import cache
@@ -29,7 +29,7 @@ def kept_samples(root: pathlib.Path, wanted: Mapping[str, tuple], make: Callable
     CannotWrite, IOFault: the cache refuses, is full, or a worker process died.
   """
   missing = {key: arguments for key, arguments in wanted.items() if not cache.has_entry(root, key)}
-  count = min(workers or len(os.sched_getaffinity(0)), len(missing))
+  count = min(workers or available_cores(), len(missing))
   if count > 1:
     _in_processes(root, missing, make, count)
   else:

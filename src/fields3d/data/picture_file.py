@@ -19,7 +19,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from fields3d.core.errors import CannotWrite, from_os_error
+from fields3d.core.errors import CannotWrite, available_cores, from_os_error
 from fields3d.core.progress import progress
 from fields3d.core.strict_json import make_directory
 from fields3d.data.engines import Processes, results
@@ -99,7 +99,7 @@ def _missing(path: pathlib.Path, records: np.memmap, keys: Sequence[np.ndarray])
 
 def _make(path: pathlib.Path, records: np.memmap, missing: Sequence[int], keys: Sequence[np.ndarray],
           subjects: Sequence[Subject], poses: np.ndarray, width: int, supersample: int, workers: int | None) -> None:
-  workers = min(workers or len(os.sched_getaffinity(0)), len(missing))
+  workers = min(workers or available_cores(), len(missing))
   if len(missing) * poses.shape[1] * width**2 < _ALONE * 64**2:
     workers = 1
   ticks = itertools.count(1)

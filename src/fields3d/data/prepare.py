@@ -19,7 +19,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from fields3d.core.errors import BadData, CannotWrite, Fault, MissingInput, UsageFault
+from fields3d.core.errors import BadData, CannotWrite, Fault, MissingInput, UsageFault, available_cores
 from fields3d.core.strict_json import make_directory
 from fields3d.core.types import Mesh
 from fields3d.data import cache
@@ -211,7 +211,7 @@ def stream(sources: Sequence[Source], recipe: Recipe, root: str | os.PathLike, w
     known: shapes finished earlier with this recipe, by index; where the content is the same, so is the row.
   """
   root = pathlib.Path(root)
-  workers = len(os.sched_getaffinity(0)) if workers is None else workers
+  workers = available_cores() if workers is None else workers
   if workers < 1:
     raise UsageFault("workers", f"{workers} is out of range", "give a number at least 1")
   make_directory(root)

@@ -5,7 +5,6 @@ import functools
 import hashlib
 import json
 import math
-import os
 import pathlib
 import types
 import zlib
@@ -15,7 +14,7 @@ from typing import Annotated, Any
 import numpy as np
 
 from fields3d.core.config import Count, From, Index, Range, build
-from fields3d.core.errors import UsageFault, nearest, require_memory
+from fields3d.core.errors import UsageFault, available_cores, nearest, require_memory
 from fields3d.core.types import Camera, Dataset, Shape, View
 from fields3d.data import cache
 from fields3d.data.picture_file import picture_file
@@ -80,7 +79,7 @@ def shape_views(source: Annotated[Families | Pack, From(SOURCES)] = _FAMILIES,
   if isinstance(draws, ImageRows) and width % draws.size:
     raise UsageFault("--config.data.draws.size", f"{draws.size} does not divide width {width}", "give a divisor of it")
   rays = (width * supersample)**2
-  require_memory((workers or len(os.sched_getaffinity(0))) * max(rays, min(views * rays, AT_ONCE)) * 160,
+  require_memory((workers or available_cores()) * max(rays, min(views * rays, AT_ONCE)) * 160,
                  "--config.data.width", "lower it, supersample or workers")
   groups = dict(source.subjects(seed))
   groups["train"] = with_copies(groups["train"], augment, seed)

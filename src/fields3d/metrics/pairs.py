@@ -7,13 +7,12 @@ the same program: the matrix does not depend on the blocks, nor on how many devi
 import concurrent.futures
 import dataclasses
 import functools
-import os
 from collections.abc import Callable, Iterator, Sequence
 
 import jax
 import numpy as np
 
-from fields3d.core.errors import UsageFault, nearest
+from fields3d.core.errors import UsageFault, available_cores, nearest
 from fields3d.metrics.clouds import CHAMFERS, checked_clouds, middle, nearest_squared
 from fields3d.metrics.transport import EMDS, emd, sinkhorn
 
@@ -79,7 +78,7 @@ def pairwise(a: np.ndarray, b: np.ndarray, distance: str = "chamfer_sum_squared"
     _one_by_one(work, len(a), len(b), same, progress, workers)
   else:
     block = block or BLOCK.get(jax.default_backend(), 256)
-    _chamfers(out, a, b, same, distance, progress, workers or _cpus(), jax.devices() if devices is None else devices, block)
+    _chamfers(out, a, b, same, distance, progress, workers or available_cores(), jax.devices() if devices is None else devices, block)
   return out
 
 
@@ -135,7 +134,7 @@ def _one_by_one(work: Callable, n: int, m: int, same: bool, progress: Progress |
     return 1
 
   tasks = (functools.partial(one, int(i[0]), int(j[0])) for i, j in _blocks(n, m, same, 1))
-  _report(tasks, _count(n, m, same), progress, workers or _cpus())
+  _report(tasks, _count(n, m, same), progress, workers or available_cores())
 
 
 def _report(tasks: Iterator[Callable], total: int, progress: Progress | None, workers: int) -> None:
@@ -185,7 +184,3 @@ def _about_the_origin(a: np.ndarray, b: np.ndarray, same: bool) -> tuple[np.ndar
   scale = 2.0 ** np.round(np.log2(extent)) if extent > 0 else 1.0
   moved = ((a - centre[None, None]) / scale).astype(np.float32)
   return moved, moved if same else ((b - centre[None, None]) / scale).astype(np.float32), scale
-
-
-def _cpus() -> int:
-  return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -21,7 +21,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
 from fields3d.core import strict_json
-from fields3d.core.errors import BadData, Fault, from_os_error
+from fields3d.core.errors import BadData, Fault, available_cores, from_os_error
 from fields3d.core.strict_json import read as read_json
 from fields3d.training.tensorboard import TensorBoard
 from fields3d.version import __version__
@@ -240,7 +240,6 @@ def read_metrics(workdir: str | os.PathLike) -> dict[str, np.ndarray]:
 def environment() -> dict:
   """Where and with what a run is made: versions, devices, machine, code. The host's name is left out."""
   import jax
-  cores = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count()
   return {
       "time": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
       "command": sys.argv,
@@ -251,7 +250,7 @@ def environment() -> dict:
       "packages": _packages(),
       "devices": {"backend": jax.default_backend(), "kinds": sorted({d.device_kind for d in jax.devices()}),
                   "count": jax.device_count(), "processes": jax.process_count()},
-      "cpu": {"model": _cpu_model(), "cores": cores,
+      "cpu": {"model": _cpu_model(), "cores": available_cores(),
               "memory_bytes": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")},
   }
 
