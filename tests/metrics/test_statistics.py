@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import scipy.stats
 
+from fields3d.metrics import statistics
 from fields3d.metrics.statistics import (
   block_means,
   bootstrap_interval,
@@ -43,6 +44,13 @@ def test_the_same_seed_gives_the_same_interval():
   values = np.random.default_rng(3).normal(size=20)
   assert bootstrap_interval(values, seed=5) == bootstrap_interval(values, seed=5)
   assert bootstrap_interval(values, seed=5) != bootstrap_interval(values, seed=6)
+
+
+def test_the_interval_does_not_depend_on_how_many_values_are_resampled_at_once(monkeypatch):
+  values = np.random.default_rng(3).normal(size=21)
+  whole = bootstrap_interval(values, resamples=1000)
+  monkeypatch.setattr(statistics, "_AT_ONCE", 21 * 7 + 3)
+  assert bootstrap_interval(values, resamples=1000) == whole
 
 
 def test_one_value_has_no_interval_and_equal_values_an_empty_one():

@@ -151,6 +151,13 @@ def test_a_scan_is_a_half_of_its_cloud_seen_from_one_side():
     assert [rank[point.tobytes()] for point in part] == list(range(0, 20, 2))  # ten of the half of forty
 
 
+def test_files_without_a_folder_of_their_class_have_none_to_condition_on():
+  section = dict(name="latent_prior", base=BASE, prior=DIFFUSION, by_class=True)
+  flat = {**INFO, "classes": [""], "labels": [""] * INFO["num_shapes"]}
+  with pytest.raises(UsageFault, match="by_class: the data names no classes; set it to False"):
+    build(TASKS, section, "task", info=flat)
+
+
 @pytest.mark.parametrize("settings, says", [
     (dict(prior=PRIORS["flow"], scan_points=4), "prior.name=diffusion"),
     (dict(prior={**DIFFUSION, "token_dropout": 0.0}, scan_points=4), "token_dropout: no row is trained without its scan"),

@@ -11,6 +11,7 @@ from scipy.special import ndtr, ndtri
 
 RESAMPLES = 4000
 BLOCKS = 256
+_AT_ONCE = 1 << 22  # resampled values in memory
 Interval = tuple[float, float]
 
 
@@ -41,7 +42,9 @@ def bootstrap_interval(values: np.ndarray, statistic: Callable = np.mean, confid
   if n < 2:
     return None
   rng = np.random.default_rng(seed)
-  replicates = np.sort(statistic(values[rng.integers(n, size=(resamples, n))], axis=1))
+  rows = max(1, _AT_ONCE // n)
+  sizes = [min(rows, resamples - done) for done in range(0, resamples, rows)]
+  replicates = np.sort(np.concatenate([statistic(values[rng.integers(n, size=(k, n))], axis=1) for k in sizes]))
   estimate = statistic(values, axis=0)
   below = (np.sum(replicates < estimate) + 0.5 * np.sum(replicates == estimate)) / resamples
   bias = ndtri(np.clip(below, 0.5 / resamples, 1 - 0.5 / resamples))

@@ -42,7 +42,7 @@ def latent_prior(base: Annotated[Task, From(BASES)], prior: Annotated[Prior, Fro
   """
   if "latents" not in base.predict:
     raise UsageFault("--config.task.base", "its shapes have no latents", nearest("fit_sdf", BASES))
-  if by_class and not info.get("classes"):
+  if by_class and not any(info.get("classes") or ()):  # the files of a flat folder have the class ""
     raise UsageFault("--config.task.by_class", "the data names no classes", "set it to False")
   if scan_points and not prior.tokens:
     raise UsageFault("--config.task.scan_points", "this prior cannot be conditioned on scans", "use prior.name=diffusion")
