@@ -104,9 +104,21 @@ def test_a_tuple_of_text_may_have_spaces_and_parentheses(text):
   assert parse_override(text, ["lamp"]) == parse_override(text, []) == ("chair", "mug")
 
 
-def test_an_unknown_section_is_named():
-  with pytest.raises(UsageFault, match="--config.taks: no such section; did you mean 'task'"):
-    override({"task": {}}, "taks.a", "1")
+def test_sections_on_the_way_are_made():
+  config = {"train": {}}
+  override(config, "train.sharding.mode", "fsdp")
+  assert config == {"train": {"sharding": {"mode": "fsdp"}}}
+
+
+@pytest.mark.parametrize("path, says", [
+    ("rate.a", "--config.rate.a: rate is a number, not a section; set --config.rate itself"),
+    ("rate.a.b", "--config.rate.a.b: rate is a number, not a section; set --config.rate itself"),
+    ("unset.a", "unset is a number, not a section"),
+    ("name.a.b", "--config.name.a.b: name is not a section"),
+])
+def test_what_is_no_section_is_named(path, says):
+  with pytest.raises(UsageFault, match=says):
+    override({"rate": 0.1, "unset": None, "name": "x"}, path, "1")
 
 
 def test_non_finite_and_code_like_overrides_are_data():

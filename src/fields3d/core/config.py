@@ -266,18 +266,13 @@ def parse_override(text: str, current: Any) -> Any:
 
 
 def override(config: dict, path: str, text: str) -> None:
-  """Sets `a.b.c` of a nested dict from a flag's text. Unknown parents are faults; leaves are checked later."""
+  """Sets `a.b.c` of a nested dict from a flag's text; sections on the way are made. What none knows is found by `check`."""
   *parents, leaf = path.split(".")
-  here, walked = config, []
-  for part in parents:
-    walked.append(part)
-    if not isinstance(here, dict) or part not in here:
-      known = here if isinstance(here, dict) else ()
-      raise UsageFault("--config." + ".".join(walked), "no such section", nearest(part, known))
-    here = here[part]
-  if not isinstance(here, dict):
+  here = config
+  for i, part in enumerate(parents, 1):
+    here, above = here.setdefault(part, {}), ".".join(parents[:i])
     if isinstance(here, (int, float)) or here is None:
-      raise UsageFault(f"--config.{path}", f"{'.'.join(parents)} is a number, not a section",
-                       f"set --config.{'.'.join(parents)} itself")
-    raise UsageFault(f"--config.{path}", f"{'.'.join(parents)} is not a section")
+      raise UsageFault(f"--config.{path}", f"{above} is a number, not a section", f"set --config.{above} itself")
+    if not isinstance(here, dict):
+      raise UsageFault(f"--config.{path}", f"{above} is not a section")
   here[leaf] = parse_override(text, here.get(leaf))
