@@ -77,6 +77,15 @@ def test_a_textured_obj_goes_with_all_its_files(run):
     assert sorted(path.name for path in (run.workdir / "meshes").iterdir()) == [*names, "extract.json"]
 
 
+def test_a_texture_too_small_for_its_faces_is_said(run, capsys):
+  pytest.importorskip("xatlas")
+  for size, said in ((16, True), (256, False)):
+    assert main.main(["extract", str(run.workdir), "--index", "0", "--resolution", "24", "--texture", str(size)]) == 0
+    assert ("faces show less than colours of vertices; raise --texture" in capsys.readouterr().out) is said
+    row = read_json(run.workdir / "meshes" / "extract.json")["shapes"][0]
+    assert 0 < row["texels"] <= size**2 and (2 * row["texels"] < row["faces"]) is said
+
+
 def test_names_of_any_script_fit_into_a_files_name(run):
   run.dataset.shapes("train")[0].name = "a" + 90 * "椅"
   assert main.main(["extract", str(run.workdir), "--index", "0"]) == 0

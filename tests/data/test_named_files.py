@@ -63,7 +63,7 @@ def gltf(folder, buffer="a.bin", image=None):
 @pytest.mark.parametrize("name", ["chair", "my chair", "stuhl_ü", "voilà …", "1 2 3", "椅子"])
 def test_our_own_textured_obj_misses_none_of_its_files(name, tmp_path):
   uv, image = CORNERS[:, :2], np.zeros((4, 4, 3), np.uint8)
-  path = export(Mesh(CORNERS, np.array([[0, 1, 2]])), tmp_path / name, "obj", texture=Texture(uv, image))
+  path = export(Mesh(CORNERS, np.array([[0, 1, 2]])), tmp_path / name, "obj", texture=Texture(uv, image, image.size // 3))
   assert parse_mesh(path)[1] == []
   assert companions(path) == [tmp_path / f"{name}.mtl", tmp_path / f"{name}.png"]
 

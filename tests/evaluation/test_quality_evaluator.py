@@ -94,7 +94,7 @@ def textured(folder):
   square = Mesh(np.array([[0., 0, 0], [2, 0, 0], [2, 2, 0], [0, 2, 0]]), np.array([[0, 1, 2], [0, 2, 3]]))
   uv = np.array([[0., 1], [1, 1], [1, 0], [0, 0]])  # v downward
   image = np.zeros((64, 64, 3), np.uint8)
-  return export(square, folder / "square.glb", texture=Texture(uv, image))
+  return export(square, folder / "square.glb", texture=Texture(uv, image, image.size // 3))
 
 
 def test_parts_of_a_glb_are_what_was_written(tmp_path):

@@ -21,9 +21,10 @@ _CANDIDATES = 2**20  # texels judged at once
 @dataclasses.dataclass(frozen=True)
 class Texture:
   """uv (v, 2) of the vertices in [0, 1], u to the right and v down from the image's top, as glTF has them; image
-  (size, size, 3) uint8 sRGB."""
+  (size, size, 3) uint8 sRGB; texels: how many of the image lie on the surface."""
   uv: np.ndarray
   image: np.ndarray
+  texels: int
 
   def png(self) -> bytes:
     """The image as a PNG file."""
@@ -58,7 +59,7 @@ def bake(mesh: Mesh, color: Callable, size: int, chunk: int = CHUNK) -> tuple[Me
   missing[texel] = False
   nearest = ndimage.distance_transform_edt(missing.reshape(size, size), return_distances=False, return_indices=True)
   split = Mesh(mesh.vertices[origin], faces)
-  return split, Texture(uv, image.reshape(size, size, 3)[tuple(nearest)])
+  return split, Texture(uv, image.reshape(size, size, 3)[tuple(nearest)], int(size * size - missing.sum()))
 
 
 def _charts(mesh: Mesh, size: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
