@@ -26,7 +26,8 @@ def get_config(arg=None):
       num_val=0 if local else 6, num_test=0 if local else 6, samples_per_shape=4000 if local else 100_000,
       near_variances=(0.005, 0.0005), near_fraction=0.85, rows=12, points=64 if local else 1024, seed=0)
   config.task = dict(
-      name="fit_sdf", clamp=0.1, block=64 if local else 128,
+      name="fit_sdf", clamp=0.5 if local else 0.1,  # so few steps do not come back from where all is beyond the clamp
+      block=64 if local else 128,
       field=dict(name="deepsdf", width=32 if local else 128, depth=6, skip=3, code_dim=16 if local else 32, channels=4,
                  dropout=0.0, weight_norm=True, encoding=dict(name="fourier", levels=4)),
       curriculum=dict(distance=1.0, color=0.1, code=dict(name="linear", start=0.0, end=1e-4, steps=steps // 10)),

@@ -267,3 +267,18 @@ def test_a_density_below_the_level_everywhere_is_exit_65(scene, capsys):
   scene.predict["density"] = lambda x, z: jnp.ones(len(x))
   assert main.main(["extract", str(scene.workdir), "--resolution", "16"]) == 65
   assert "no zero crossing" in capsys.readouterr().out
+
+
+def test_a_shape_that_is_not_finite_costs_itself_alone(run, capsys):
+  sdf = run.predict["sdf"]
+  run.predict["sdf"] = lambda x, z: jnp.where(z[0] > 0.4, jnp.nan, sdf(x, z))
+  assert main.main(["extract", str(run.workdir)]) == 76
+  error = capsys.readouterr().err
+  assert "1 of 3 shapes have values that are not finite; use an earlier checkpoint (--step); the others are written" in error
+  shapes = read_json(run.workdir / "meshes" / "extract.json")["shapes"]
+  assert [row["file"] for row in shapes] == [None, "0001_a_b_c.glb", None] and "not finite" in shapes[0]["problem"]
+
+
+def test_an_index_given_twice_is_one_shape(run, capsys):
+  assert main.main(["extract", str(run.workdir), "--index", "0,0"]) == 0
+  assert "1 of 1 shapes" in capsys.readouterr().out

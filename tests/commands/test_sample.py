@@ -115,3 +115,17 @@ def test_a_scan_is_read_in_the_frame_of_the_run_or_refused(tmp_path):
   np.save(path, np.stack([points, points + 0.1]))
   with pytest.raises(UsageFault, match=r"is a set of clouds \(2\)"):
     sample._draw(opened, asked(scan=path), None)
+
+
+@pytest.mark.parametrize("clouds", [False, True])
+def test_a_draw_that_is_not_finite_costs_itself_alone(run, clouds, capsys):
+  draw = jnp.array([[0.5], [jnp.nan], [0.3]])
+  run.predict["sample"] = lambda key, num: draw
+  if clouds:
+    del run.predict["sdf"]
+    run.predict["points"] = lambda z, key: jnp.broadcast_to(z, (8, 3))
+  assert main.main(["sample", str(run.workdir), "--num", "3"]) == 76
+  out, error = capsys.readouterr()
+  assert "2 of 3 shapes of step 7" in out and "1 of 3 draws have values that are not finite; use an earlier" in error
+  rows = read_json(run.workdir / "samples" / "samples.json")["shapes"]
+  assert [bool(row["file"]) for row in rows] == [True, False, True]

@@ -155,6 +155,20 @@ def test_names_and_extras_of_any_text_stay_readable(ball, tmp_path, format):
   assert len(trimesh.load(path, force="mesh", process=False).faces) == len(ball.faces)
 
 
+def test_far_from_the_origin_an_obj_keeps_its_faces(ball, tmp_path):
+  path = export(ball, tmp_path / "far", "obj", frame=Frame((5e5, 4.6e6, 100.0), 1e-4))
+  x = parse_mesh(path)[0]
+  np.testing.assert_allclose(x.vertices.max(0) - x.vertices.min(0), 1e-4 * np.ptp(ball.vertices, axis=0), rtol=1e-4)
+  near = export(ball, tmp_path / "near", "obj").read_text().splitlines()
+  assert max(len(word) for line in near if line.startswith("v ") for word in line.split()[1:4]) <= 19
+
+
+def test_vertices_without_a_face_of_some_area_have_a_normal_up():
+  x = np.array([[0.0, 0, 0], [1, 0, 0], [0, 1, 0], [5, 5, 5], [2, 0, 0]])
+  normals = vertex_normals(Mesh(x, np.array([[0, 1, 2], [0, 1, 4]])))
+  np.testing.assert_array_equal(normals, [[0, 0, 1]] * 3 + [[0, 1, 0]] * 2)
+
+
 def test_normals_are_weighted_by_area_and_unit_even_where_faces_cancel():
   corner = Mesh(np.array([[0.0, 0, 0], [3, 0, 0], [0, 1, 0], [0, 0, 1]]), np.array([[0, 1, 2], [0, 2, 3]]))
   np.testing.assert_allclose(vertex_normals(corner)[0], np.array([1, 0, 3]) / np.sqrt(10), rtol=1e-12)

@@ -36,6 +36,17 @@ def test_a_ring_stays_a_closed_ring_near_its_surface(budget):
   assert np.abs(torus(x)).max() < 2 * 4 * np.pi**2 * 0.6 * 0.2 * 4 / budget / 1.6
 
 
+@pytest.mark.parametrize("scale, shift", [(1e-6, 0), (1e-3, 0), (1e3, 0), (1e6, 0), (1.0, 1000)])
+def test_size_and_place_change_nothing(scale, shift):
+  pytest.importorskip("fast_simplification")
+  mesh, _ = extract(Field(torus, BOX), 48)
+  want, got = decimate(mesh, 500), decimate(Mesh(scale * mesh.vertices + shift, mesh.faces), 500)
+  assert len(got.faces) == len(want.faces) <= 500
+  for small in (want, Mesh((got.vertices - shift) / scale, got.faces)):
+    points = sample_surface(small, 5000, np.random.default_rng(0)).points
+    assert np.sqrt(np.mean(torus(points) ** 2)) < 4.5e-3  # 7e-3 where the library is given a model of size 1
+
+
 def test_flat_faces_cost_nothing():
   pytest.importorskip("fast_simplification")
   mesh, _ = extract(Field(cube, BOX), 41)  # no node on the cube's faces

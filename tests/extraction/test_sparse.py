@@ -132,6 +132,21 @@ def test_a_field_steeper_than_promised_is_followed_and_reported(factor):
   assert report.slope == pytest.approx(factor, rel=0.01) and report.slope > report.lipschitz
 
 
+@pytest.mark.parametrize("steep", [
+    lambda x: 50 * sphere(x - np.float32([0.01, 0.02, 0.03])),
+    lambda x: np.where(sphere(x - np.float32([0.01, 0.02, 0.03])) < 0, -1, 1),
+    lambda x: 1e6 * cube(x - np.float32([0.3, -0.2, 0.11])),
+])
+def test_a_surface_so_steep_that_no_block_seems_to_hold_it_is_found(steep):
+  """No two evaluated neighbours had different signs: the mesh was empty, and the slope 0."""
+  field = Field(steep, BOX, lambda x: np.broadcast_to(np.float32([1, 0, 0]), x.shape))
+  mesh, report = extract(field, 64)
+  dense, _ = extract(field, 64, method="dense")
+  np.testing.assert_array_equal(mesh.vertices, dense.vertices)
+  np.testing.assert_array_equal(mesh.faces, dense.faces)
+  assert len(mesh.faces) and (report.method == "dense" or report.slope > report.lipschitz == sparse.LIPSCHITZ)
+
+
 @pytest.mark.parametrize("tile", [1, 5, 16, 63, 64, 65, 100])
 def test_the_tile_size_changes_nothing(tile):
   for fn in (cut_by_the_box, torus):
@@ -222,7 +237,7 @@ def test_wrong_arguments_are_faults():
     extract(field, 24, method="sprase")
   with pytest.raises(UsageFault, match="at least 2"):
     extract(field, 1)
-  for bounds in (BOX[::-1], np.full((2, 3), np.nan), BOX[0]):
+  for bounds in (BOX[::-1], np.full((2, 3), np.nan), BOX[0], 1.7e308 * BOX):
     with pytest.raises(UsageFault, match="not a box|is not a box"):
       extract(Field(sphere, bounds), 24)
   with pytest.raises(BadData, match="one row a point"):

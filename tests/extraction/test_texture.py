@@ -10,7 +10,7 @@ from PIL import Image
 from scipy import ndimage
 
 from fields3d.core.errors import Unavailable, UsageFault
-from fields3d.core.types import Field
+from fields3d.core.types import Field, Mesh
 from fields3d.data.meshes import parse_mesh
 from fields3d.extraction import texture as texture_module
 from fields3d.extraction.export import export
@@ -69,6 +69,15 @@ def test_the_split_mesh_is_the_same_surface(baked):
   np.testing.assert_array_equal(split.vertices[split.faces], mesh.vertices[mesh.faces])
   assert texture.uv.min() >= 0 and texture.uv.max() <= 1
   assert inspect_mesh(split).watertight and inspect_mesh(split).genus == 1
+
+
+@pytest.mark.parametrize("scale", [1e-4, 0.01, 100.0])
+def test_a_small_mesh_is_baked_as_a_large_one_is(baked, scale):
+  mesh, _, texture = baked
+  split, small = bake(Mesh(scale * mesh.vertices, mesh.faces), lambda x, n: color(x / np.float32(scale), n), 256)
+  assert small.texels > 0.95 * texture.texels
+  corners = small.uv[split.faces]
+  assert np.all(np.linalg.det(np.diff(corners, axis=1)) != 0)  # no face without a chart
 
 
 def test_texels_are_those_whose_centre_lies_in_the_face():

@@ -1,7 +1,8 @@
-"""Crossing faces against the definition, one edge and one face at a time."""
+"""Crossing faces against edges through faces, one edge and one face at a time, and where edges meet edges."""
 
 import numpy as np
 import pytest
+import trimesh
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -70,3 +71,18 @@ def test_real_meshes_cross_where_they_are_known_to(real_data):
     report = inspect_mesh(read_mesh(real_data / "meshes" / name)[0], crossings=True)
     assert bool(report.crossing_faces) == crosses
     assert any("cross others" in w for w in report.warnings()) == crosses
+
+
+@pytest.mark.parametrize("offset", [(0.5, 0.5, 0.5), (0.25, 0.25, 0.25), (0.5, 0.5, -0.5), (0.5, 0.4, 0.3), (0.5, 0.0, 0.5)])
+@pytest.mark.parametrize("scale", [1e-3, 1.0, 1e6])
+def test_cubes_that_overlap_cross_also_where_edges_meet_diagonals(offset, scale):
+  box = trimesh.creation.box((1, 1, 1))
+  x = scale * np.concatenate([box.vertices, box.vertices + offset])
+  assert crossing_faces(Mesh(x, np.concatenate([box.faces, box.faces + 8]))).sum() >= 8
+
+
+@pytest.mark.parametrize("offset", [(1.0, 0, 0), (1.0, 0.5, 0.25), (1.0, 1.0, 0), (1.0, 1.0, 1.0), (0, 0, 0), (0, 0, 1.5)])
+def test_cubes_that_touch_do_not_cross(offset):
+  box = trimesh.creation.box((1, 1, 1))
+  x = np.concatenate([box.vertices, box.vertices + offset])
+  assert not crossing_faces(Mesh(x, np.concatenate([box.faces, box.faces + 8]))).any()

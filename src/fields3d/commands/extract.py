@@ -23,7 +23,7 @@ import dataclasses
 import pathlib
 
 from fields3d.commands.options import existing_dir, indices, non_negative_int, positive_float, positive_int, real, whole
-from fields3d.core.errors import OK, BadData, UsageFault
+from fields3d.core.errors import OK, BadData, Diverged, UsageFault
 
 HELP = "extract a run's surfaces as meshes"
 
@@ -40,7 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                       help="evaluate the field near the surface, or everywhere (default: sparse for distances)")
   parser.add_argument("--lipschitz", type=positive_float, metavar="L",
                       help="how fast the field may change per unit length; a larger one is safer and slower")
-  parser.add_argument("--density-level", type=real(gt=0, le=1e30), default=10.0, metavar="S",
+  parser.add_argument("--density-level", type=real(ge=1e-30, le=1e30), default=10.0, metavar="S",
                       help="density on the surface, per unit of the model frame: at 10, half the light is absorbed "
                       "in 0.07 units (default %(default)s)")
   kept = parser.add_mutually_exclusive_group()
@@ -75,6 +75,9 @@ def run(args: argparse.Namespace) -> int:
   done = [row for row in rows if row["file"]]
   write_record(out / "extract.json", {"run": str(args.workdir), **facts, "shapes": rows})
   _print(rows, out, opened.step)
+  if broken := sum(not row.get("finite", True) for row in rows):
+    raise Diverged(args.workdir, f"{broken} of {len(rows)} shapes have values that are not finite",
+                   "use an earlier checkpoint (--step)" + "; the others are written" * bool(done))
   if len(done) < len(rows):
     remedy = "train longer" + ", or try another --density-level" * (surfaces[0].method == "dense")
     raise BadData(args.workdir, f"{len(rows) - len(done)} of {len(rows)} shapes have no surface in the box",
@@ -91,8 +94,8 @@ def _extract(surface, out: pathlib.Path, facts: dict, args: argparse.Namespace) 
   row = {"index": facts["index"], "name": surface.name, "file": None}
   try:
     mesh, report = mesh_of(surface, facts["resolution"], facts["method"], args.lipschitz)
-  except BadData as fault:
-    return {**row, "problem": fault.what}
+  except (BadData, Diverged) as fault:
+    return {**row, "problem": fault.what, "finite": not isinstance(fault, Diverged)}
   mesh, texture = finished(mesh, surface.color, args.components, args.faces, args.texture)
   path = export(mesh, out / f"{surface.stem}.{args.format}", args.format, surface.name, frame=surface.frame,
                 extras=facts, texture=texture, unlit=surface.unlit)

@@ -70,13 +70,13 @@ fraction = real(ge=0, le=1)
 
 
 def indices(text: str) -> tuple[int, ...]:
-  """A list of indices "I,J,...".
+  """A list of indices "I,J,...", each once.
 
-  >>> indices("0,3")
+  >>> indices("0,3,0")
   (0, 3)
   """
   try:
-    return tuple(non_negative_int(part) for part in text.split(","))
+    return tuple(dict.fromkeys(non_negative_int(part) for part in text.split(",")))
   except argparse.ArgumentTypeError as e:
     raise argparse.ArgumentTypeError(f"{_short(text)} is not a list of indices such as 0,3") from e
 

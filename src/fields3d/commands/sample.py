@@ -109,7 +109,7 @@ def _draw(opened, args: argparse.Namespace, key):
 
 def _write_shape(field, path: pathlib.Path, facts: dict) -> dict:
   """Extracts and writes the shape of a code; returns its row of the table."""
-  from fields3d.core.errors import BadData
+  from fields3d.core.errors import BadData, Diverged
   from fields3d.extraction.export import export
   from fields3d.extraction.sparse import extract
   from fields3d.geometry.meshes import without_specks
@@ -117,8 +117,8 @@ def _write_shape(field, path: pathlib.Path, facts: dict) -> dict:
   row = {"index": facts["index"], "file": None, "vertices": 0, "faces": 0}
   try:
     mesh, _ = extract(field, facts["resolution"])
-  except BadData as e:
-    return {**row, "problem": e.what}
+  except (BadData, Diverged) as fault:
+    return {**row, "problem": fault.what, "finite": not isinstance(fault, Diverged)}
   mesh = without_specks(mesh, facts["specks"]) if "specks" in facts else mesh
   export(mesh, path, path.suffix[1:], extras=facts)
   return {**row, "file": path.name, "vertices": len(mesh.vertices), "faces": len(mesh.faces)}
@@ -130,11 +130,11 @@ def _write_cloud(points, path: pathlib.Path, index: int) -> dict:
   import trimesh
 
   from fields3d.core import strict_json
-  from fields3d.core.errors import Diverged, from_os_error
+  from fields3d.core.errors import from_os_error
 
   points = np.asarray(points, np.float64)
   if not np.isfinite(points).all():
-    raise Diverged(path, "points of the draw are not finite", "use an earlier checkpoint (--step)")
+    return {"index": index, "file": None, "vertices": 0, "faces": 0, "problem": "points are not finite", "finite": False}
   content = trimesh.PointCloud(points).export(file_type=path.suffix[1:])
   strict_json.make_place(path)
   try:
@@ -150,11 +150,12 @@ def _report(out: pathlib.Path, facts: dict, rows: list[dict]) -> int:
   from rich.table import Table
 
   from fields3d.commands.folder_records import write_record
-  from fields3d.core.errors import BadData
+  from fields3d.core.errors import BadData, Diverged
 
   drawn = [row for row in rows if row["file"]]
   write_record(out / "samples.json", {**facts, "shapes": rows})
-  if not drawn:
+  broken = sum(not row.get("finite", True) for row in rows)
+  if not drawn and not broken:
     raise BadData(out, f"none of the {len(rows)} draws has a surface", "train longer, or try another --seed")
   table = Table("shape", "file", "vertices", "faces")
   for row in rows:
@@ -162,4 +163,6 @@ def _report(out: pathlib.Path, facts: dict, rows: list[dict]) -> int:
                   str(row["faces"]))
   Console().print(table)
   print(f"{len(drawn)} of {len(rows)} shapes of step {facts['step']}, seed {facts['seed']}, are in {out}")
+  if broken:
+    raise Diverged(out, f"{broken} of {len(rows)} draws have values that are not finite", "use an earlier checkpoint (--step)")
   return 0

@@ -45,7 +45,10 @@ def obj_bytes(mesh: Mesh, name: str, frame: Frame = IDENTITY, extras: Mapping | 
   """
   first, corners = _welded(mesh)
   whole = Mesh(mesh.vertices[first], corners)
-  rows, line = _world(whole, frame), "v %.12g %.12g %.12g"
+  rows = _world(whole, frame)
+  extent = np.ptp(rows, axis=0).max()
+  far = np.log10(np.abs(rows).max() / extent) if extent > 0 else 0  # digits that only say where the mesh is
+  line = "v {0} {0} {0}".format(f"%.{min(12 + max(0, int(far)), 17)}g")
   if mesh.colors is not None:
     rows, line = np.concatenate([rows, mesh.colors[first] / 255], axis=1), line + " %.4f %.4f %.4f"
   title, indices, face = json.dumps(name)[1:-1].replace(" ", "_"), [corners, corners], "f %d//%d %d//%d %d//%d"

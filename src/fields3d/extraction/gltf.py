@@ -28,19 +28,19 @@ _GREY = [0.6, 0.6, 0.6, 1.0]
 def vertex_normals(mesh: Mesh) -> np.ndarray:
   """Unit normals (v, 3) float64: the mean of the faces around a vertex, weighted by area.
 
-  Where they cancel, the normal of one of the faces is taken; without any face of positive area, +Y.
+  Where they cancel, the normal of the largest face is taken; without any face of positive area, +Y.
   """
   faces = face_cross(mesh)
   sums = np.stack([np.bincount(mesh.faces.reshape(-1), np.repeat(faces[:, i], 3), len(mesh.vertices))
                    for i in range(3)], axis=-1)
   lengths = np.linalg.norm(sums, axis=-1)
-  largest = np.zeros(len(mesh.vertices))
-  np.maximum.at(largest, mesh.faces.reshape(-1), np.repeat(np.linalg.norm(faces, axis=-1), 3))
-  cancelled = lengths <= 1e-6 * largest
-  any_face = np.zeros(len(mesh.vertices), np.int64)
-  any_face[mesh.faces.reshape(-1)] = np.repeat(np.arange(len(mesh.faces)), 3)
-  if len(faces):
-    sums[cancelled] = faces[any_face[cancelled]]
+  areas = np.linalg.norm(faces, axis=-1)
+  by_area = np.argsort(areas, kind="stable")
+  largest = np.full(len(mesh.vertices), -1)  # face of each vertex
+  largest[mesh.faces[by_area].reshape(-1)] = np.repeat(by_area, 3)
+  cancelled = np.flatnonzero(largest >= 0)
+  cancelled = cancelled[lengths[cancelled] <= 1e-6 * areas[largest[cancelled]]]
+  sums[cancelled] = faces[largest[cancelled]]
   lengths = np.linalg.norm(sums, axis=-1, keepdims=True)
   return np.where(lengths > 0, sums / np.where(lengths > 0, lengths, 1), [0.0, 1.0, 0.0])
 

@@ -88,7 +88,7 @@ def lattice(bounds: np.ndarray, resolution: int) -> Lattice:
 def checked_bounds(bounds: np.ndarray) -> np.ndarray:
   """Bounds as a float64 array (2, 3), lower corner first, or a fault."""
   bounds = np.asarray(bounds, np.float64)
-  if bounds.shape != (2, 3) or not np.all(np.isfinite(bounds)) or np.any(bounds[0] >= bounds[1]):
+  if bounds.shape != (2, 3) or not np.all(np.abs(bounds) < 1e300) or np.any(bounds[0] >= bounds[1]):
     raise UsageFault("bounds", f"{bounds.tolist()} is not a box", "give two finite corners, the lower one first")
   return bounds
 

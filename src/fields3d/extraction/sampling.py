@@ -13,7 +13,7 @@ _NODE_BYTES = 160  # a node's key and value while merging, and its share of the 
 
 
 def evaluate(fn: Callable, x: np.ndarray, chunk: int = CHUNK) -> np.ndarray:
-  """fn at x (n, 3) float32, called with exactly `chunk` points each time; the last call repeats a point.
+  """fn at x (n, 3) float32, called with exactly `chunk` points each time; the last call repeats points.
 
   Returns:
     (n,) or (n, channels) float32.
@@ -25,10 +25,9 @@ def evaluate(fn: Callable, x: np.ndarray, chunk: int = CHUNK) -> np.ndarray:
   array([1., 1., 1., 1., 1.], dtype=float32)
   """
   parts = []
-  for start in range(0, len(x), chunk):
+  for start in range(0, max(len(x), 1), chunk):
     part = x[start:start + chunk]
-    short = chunk - len(part)
-    padded = np.concatenate([part, np.repeat(part[:1], short, axis=0)]) if short else part
+    padded = np.resize(part, (chunk, x.shape[1]))  # zeros, where there are none
     out = np.asarray(fn(padded), np.float32)
     if out.ndim not in (1, 2) or len(out) != chunk:
       raise BadData("field", f"maps points {padded.shape} to {out.shape}", "it must return one row a point")

@@ -5,6 +5,7 @@ import numpy as np
 from fields3d.core.errors import Unavailable
 from fields3d.core.types import Mesh
 
+_SIDE = 100.0  # the longest, while edges are collapsed: the library compares errors with numbers of its own
 AGGRESSIVENESS = 7  # the library's default; it reaches budgets of a hundredth of the faces where a lower one stops
 
 
@@ -28,6 +29,8 @@ def decimate(mesh: Mesh, faces: int) -> Mesh:
   except ImportError as error:
     raise Unavailable("fast-simplification", "is not installed, and a budget of faces needs it",
                       "pip install 'fields3d[mesh]'") from error
-  vertices, triangles = fast_simplification.simplify(mesh.vertices, mesh.faces.astype(np.int32), target_count=faces,
-                                                     agg=AGGRESSIVENESS)
-  return Mesh(np.asarray(vertices, np.float64), np.asarray(triangles, np.int64))
+  low, high = mesh.vertices.min(0), mesh.vertices.max(0)
+  middle, scale = (low + high) / 2, (high - low).max() / _SIDE or 1.0
+  vertices, triangles = fast_simplification.simplify((mesh.vertices - middle) / scale, mesh.faces.astype(np.int32),
+                                                     target_count=faces, agg=AGGRESSIVENESS)
+  return Mesh(np.asarray(vertices, np.float64) * scale + middle, np.asarray(triangles, np.int64))

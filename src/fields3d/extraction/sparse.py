@@ -5,7 +5,8 @@ fast the field can change (`lipschitz`). A field that saturates away from the su
 keeps more blocks, and where nearly all are left, as of a field that is near 0 everywhere, every node is evaluated.
 Else, from every sign change found, it follows the surface from cell to cell until no sign change leaves the evaluated
 nodes. So a field that is steeper than promised costs nothing where some part of a surface
-component was seen; only a whole component can be missed, and the report tells the steepest slope seen.
+component was seen; only a whole component can be missed, and the report tells the steepest slope seen. Where all are
+missed, though both signs were seen, it goes on with twice the slope.
 """
 
 import dataclasses
@@ -99,14 +100,18 @@ def _dense(field: Field, grid: Lattice, chunk: int) -> tuple[Mesh, ExtractionRep
 
 
 def _sparse(field: Field, grid: Lattice, lipschitz: float, tile: int, chunk: int) -> tuple[Mesh, ExtractionReport]:
-  samples = Samples(field.fn, grid, chunk)
-  blocks = _refine(samples, lipschitz)
-  if len(blocks) > _NEARLY_ALL * math.prod(n // 2 for n in grid.shape):
-    return _dense(field, grid, chunk)
-  _resolve(samples, blocks, lipschitz)
-  slope = _follow(samples)
-  check_values(samples.values, "field")
-  mesh = assemble(grid, _triangles(samples, tile), samples.at)
+  samples, assumed = Samples(field.fn, grid, chunk), lipschitz
+  while True:
+    blocks = _refine(samples, assumed)
+    if len(blocks) > _NEARLY_ALL * math.prod(n // 2 for n in grid.shape):
+      return _dense(field, grid, chunk)
+    _resolve(samples, blocks, assumed)
+    slope = _follow(samples)
+    check_values(samples.values, "field")
+    if len(triangles := _triangles(samples, tile)):
+      break
+    assumed *= 2
+  mesh = assemble(grid, triangles, samples.at)
   span = (float(samples.values.min()), float(samples.values.max()))
   return mesh, ExtractionReport("sparse", grid.shape, len(samples.keys), samples.rounds, span, 0.0, slope, lipschitz)
 

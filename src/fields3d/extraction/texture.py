@@ -12,9 +12,10 @@ from fields3d.core.errors import Unavailable, require_memory
 from fields3d.core.types import Mesh
 from fields3d.extraction.gltf import vertex_normals
 from fields3d.extraction.sampling import CHUNK, surface_colors
+from fields3d.geometry.meshes import face_cross
 
 GUTTER = 4  # texels kept free between charts, so that filtering mixes no two of them
-_TEXEL_BYTES = 64  # while baking: point, normal, face, nearest covered texel
+_TEXEL_BYTES = 250  # while baking: point, normal, face, nearest covered texel
 _CANDIDATES = 2**20  # texels judged at once
 
 
@@ -69,7 +70,8 @@ def _charts(mesh: Mesh, size: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
   except ImportError as error:
     raise Unavailable("xatlas", "is not installed, and textures need it", "pip install 'fields3d[mesh]'") from error
   atlas = xatlas.Atlas()
-  atlas.add_mesh(mesh.vertices.astype(np.float32), mesh.faces.astype(np.uint32))
+  unit = np.sqrt(np.linalg.norm(face_cross(mesh), axis=-1).mean()) or 1.0  # the library drops faces below a size of its own
+  atlas.add_mesh(((mesh.vertices - mesh.vertices.mean(0)) / unit).astype(np.float32), mesh.faces.astype(np.uint32))
   packing = xatlas.PackOptions()
   packing.resolution, packing.padding, packing.bilinear = size, GUTTER, True
   atlas.generate(xatlas.ChartOptions(), packing)
