@@ -7,6 +7,7 @@ import pytest
 from toys import compiled
 
 from fields3d.core.config import build
+from fields3d.core.errors import UsageFault
 from fields3d.encodings import ENCODINGS
 from fields3d.encodings.encoding import fade
 
@@ -42,6 +43,14 @@ def test_batch_axes_stay_and_the_last_one_is_dim_wide(encoding, params):
   out = encoding.apply(params, x)
   assert out.shape == (2, 3, 5, encoding.dim)
   np.testing.assert_allclose(out[1, 2], encoding.apply(params, x[1, 2]), rtol=1e-6, atol=1e-6)  # features are O(1)
+
+
+@pytest.mark.parametrize("name, setting", [("fourier", "levels=21"), ("integrated_fourier", "levels=130"), ("triplane", "finest=131072"),
+                                           ("kplanes", "finest=16385")])
+def test_what_its_numbers_cannot_hold_is_refused(name, setting):
+  key, value = setting.split("=")
+  with pytest.raises(UsageFault, match=f"{key}: {value} is out of range"):
+    build(ENCODINGS, {**SECTIONS[name], key: int(value)})
 
 
 def test_jit_and_vmap_change_nothing(encoding, params):

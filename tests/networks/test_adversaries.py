@@ -113,6 +113,12 @@ def test_an_order_of_points_is_nothing_to_their_critic():
   np.testing.assert_array_equal(net.apply(params, x[:, ::-1]), net.apply(params, x))
 
 
+def test_a_critic_of_points_without_layers_for_each_judges_their_maximum():
+  net = build(CRITICS, dict(name="point_critic", widths=(), dense=(4,)))
+  params, x = net.init(jax.random.key(0), (6, 3)), normal(2, 6, 3)
+  np.testing.assert_allclose(net.apply(params, x), net.apply(params, x.max(1, keepdims=True)), rtol=1e-6)
+
+
 def test_under_spectral_norm_scores_do_not_grow_with_the_kernels():
   net = build(CRITICS, dict(name="voxel_critic", width=4, norm="spectral"))
   params, x = net.init(jax.random.key(0), (8, 8, 8, 1)), normal(2, 8, 8, 8, 1)

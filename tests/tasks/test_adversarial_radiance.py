@@ -290,5 +290,7 @@ def test_data_without_a_camera_and_a_patch_that_is_too_large_are_usage_faults():
     task_of(patch=32)
   with pytest.raises(UsageFault, match="patch: has patches"):
     task_of(patch=4, **UPSAMPLED)
+  with pytest.raises(UsageFault, match="patch_scale: there are no patches"):
+    task_of(patch_scale=0.5)
   with pytest.raises(UsageFault, match="size: is not divided by 16"):
     task_of(upsample=dict(name="styled", doublings=4))

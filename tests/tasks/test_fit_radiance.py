@@ -163,11 +163,32 @@ def test_moving_and_exposing_by_nothing_changes_nothing(dataset):
     (dict(curriculum=dict(color=1.0, exposures=1.0)), "no such corrections"),
     (dict(curriculum=dict(color=1.0, interlevel=1.0)), "one level"),
     (dict(interlevel_blur=(0.03,)), "the curriculum has no interlevel"),
+    (dict(field=dict(name="proposal", encoding=GRID)), "config.task.field: has no colour"),
     (dict(curriculum=dict(color=1.0, interlevel=1.0), interlevel_blur=(0.03,)), "has 1 widths for 0 proposals"),
 ])
 def test_settings_that_do_not_fit_are_refused(dataset, settings, words):
   with pytest.raises(UsageFault, match=words):
     task_of(dataset, **settings)
+
+
+def test_proposals_have_a_colour_where_the_renderer_shows_them(dataset):
+  section = dict(name="fit_radiance", field=NGP, renderer=dict(name="hierarchical", coarse=8, fine=8),
+                 proposals=dict(coarse=dict(name="proposal", encoding=GRID)))
+  with pytest.raises(UsageFault, match="config.task.proposals.coarse: has no colour, which this renderer shows"):
+    build(TASKS, section, "task", info=dataset.info)
+
+
+def test_proposals_are_used_in_the_order_of_their_names(dataset):
+  """A ConfigDict forgets the order in which they were written."""
+  one, two = dict(name="proposal", encoding=GRID), dict(name="proposal", encoding=GRID, width=4)
+  made = [build(TASKS, dict(name="fit_radiance", field=NGP, renderer=dict(name="proposal", samples=(12, 10, 8)),
+                            proposals=proposals), "task", info=dataset.info) for proposals in (dict(a=one, b=two), dict(b=two, a=one))]
+  rays = {k: jnp.asarray(v) for k, v in dataset.batch(0, 0, 1).items()}
+  seen = []
+  for task in made:
+    params, extra = task.init(jax.random.key(0))
+    seen.append(task.predict["render"](params, extra, _flat_rays(rays))["rgb"])
+  np.testing.assert_array_equal(*seen)
 
 
 @pytest.mark.parametrize("name", RENDERERS)

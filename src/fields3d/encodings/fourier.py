@@ -1,13 +1,17 @@
 """Fixed sinusoidal encodings: octaves (NeRF, BARF), of cones too (mip-NeRF), and random directions (Tancik)."""
 
+from typing import Annotated
+
 import jax.numpy as jnp
 import numpy as np
 
-from fields3d.core.config import Count, Index, Positive
+from fields3d.core.config import Count, Index, Positive, Range
 from fields3d.encodings.encoding import Encoding, at_least_float32, fade, nothing
 
+Octaves = Annotated[int, Range(ge=1, le=20)]  # the next ones are noise: float32 of a coordinate has 24 bits
 
-def fourier(levels: Count = 6, include_input: bool = False) -> Encoding:
+
+def fourier(levels: Octaves = 6, include_input: bool = False) -> Encoding:
   """sin(2^k pi x) and cos(2^k pi x) of each coordinate, k below `levels`: one octave a level, coarse first.
 
   With `level`, octaves fade in one after another. `include_input` puts the coordinates before the octaves, which the
@@ -27,11 +31,12 @@ def fourier(levels: Count = 6, include_input: bool = False) -> Encoding:
   return Encoding(nothing, apply, levels * 6 + 3 * include_input, levels)
 
 
-def integrated_fourier(levels: Count = 16) -> Encoding:
+def integrated_fourier(levels: Octaves = 16) -> Encoding:
   """The expectation of `fourier` over a Gaussian around each point, as wide as the cone: octaves finer than it vanish.
 
   The Gaussian is isotropic with the second moment of a disc of the given radius, (radius / 2)^2 along each axis.
-  Without a radius the encoding is `fourier`.
+  Without a radius the encoding is `fourier`: so are distances and densities asked for at points, as an extraction's, whose
+  finest octaves are untrained where no cone was narrow enough to see them.
 
   Source: mip-NeRF (Barron et al. 2021), equations 9 to 14, with the cone's perpendicular variance along its axis too.
 
@@ -65,7 +70,7 @@ def gaussian_fourier(features: Count = 256, frequency: Positive = 2.0, seed: Ind
   """sin and cos of pi B x with B (features / 2, 3) drawn once from N(0, frequency^2) by `seed`, and never trained.
 
   Args:
-    features: the encoding's width, rounded down to an even number.
+    features: the encoding's width, rounded down to an even number, at least 2.
     frequency: standard deviation of B, in periods per box width: the one setting that matters, for it sets the
       detail that the field can hold before it starts to ring.
 

@@ -3,20 +3,22 @@
 import functools
 import operator
 from collections.abc import Callable
+from typing import Annotated
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from fields3d.core.config import Count, Positive
+from fields3d.core.config import Count, Positive, Range
 from fields3d.encodings.encoding import Encoding, fade
 from fields3d.encodings.hashgrid import check_cells, resolutions
 from fields3d.encodings.interpolation import corners, interpolate, unit_box
 
 PLANES = ((0, 1), (0, 2), (1, 2))
+Cells = Annotated[int, Range(ge=1, le=2**14)]  # an axis
 
 
-def triplane(levels: Count = 1, features: Count = 32, coarsest: Count = 128, finest: Count = 128,
+def triplane(levels: Count = 1, features: Count = 32, coarsest: Cells = 128, finest: Cells = 128,
              init_scale: Positive = 0.1) -> Encoding:
   """The sum of three planes' bilinear features, concatenated over the levels; of the box [-1, 1]^3.
 
@@ -37,7 +39,7 @@ def triplane(levels: Count = 1, features: Count = 32, coarsest: Count = 128, fin
   return _planes("triplane", levels, features, coarsest, finest, (-init_scale, init_scale), operator.add)
 
 
-def kplanes(levels: Count = 4, features: Count = 16, coarsest: Count = 64, finest: Count = 512) -> Encoding:
+def kplanes(levels: Count = 4, features: Count = 16, coarsest: Cells = 64, finest: Cells = 512) -> Encoding:
   """The product of three planes' bilinear features, concatenated over the levels; of the box [-1, 1]^3.
 
   A product of planes is local where a sum is not. The planes start uniform in [0.1, 0.5], so that no factor is 0.

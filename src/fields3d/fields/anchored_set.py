@@ -1,23 +1,24 @@
 """Anchored sets: a surface as vectors that stand in the cells it passes, read off three planes and written onto three others."""
 
 import dataclasses
+import math
 from typing import Annotated
 
 import jax
 import jax.numpy as jnp
 
-from fields3d.core.config import Count, Index, Range
+from fields3d.core.config import Count, Range
 from fields3d.core.numerics import Compute
 from fields3d.encodings.fourier import fourier
 from fields3d.encodings.plane_scatter import at_planes, cell_centres, scatter_to_planes
 from fields3d.fields.autoencoder import LOG_VARIANCE, START, ShapeAutoencoder, init_code, standing
-from fields3d.fields.plane_stacks import PlaneStacks, halved, plane_stacks
+from fields3d.fields.plane_stacks import Doublings, PlaneStacks, halved, plane_stacks
 from fields3d.networks.attention import dense
 from fields3d.networks.mlp import init_linear
 
 
-def anchored_set(latents: Count = 256, dim: Annotated[int, Range(gt=3)] = 16, cells: Count = 64, halvings: Index = 2,
-                 doublings: Index = 2, width: Count = 32, features: Count = 16, layers: Count = 2, hidden: Count = 64,
+def anchored_set(latents: Count = 256, dim: Annotated[int, Range(gt=3)] = 16, cells: Count = 64, halvings: Doublings = 2,
+                 doublings: Doublings = 2, width: Count = 32, features: Count = 16, layers: Count = 2, hidden: Count = 64,
                  depth: Count = 2, levels: Count = 4, remat: bool = False, compute: Compute = "float32") -> ShapeAutoencoder:
   """Points -> features on three planes -> vectors at some of the points -> latent planes -> finer planes -> values.
 
@@ -68,7 +69,8 @@ class _AnchoredSet:
     at = cell_centres(standing(points, self.latents), self.small)
     said = _each_plane(own["out"], self.stacks.squeeze(own, points, self.cells), self.stacks.policy)
     mean, log_variance = jnp.split(jnp.mean(at_planes(said, at), axis=1), 2, axis=-1)
-    log_variance = jnp.concatenate([jnp.full_like(at, START), jnp.clip(log_variance, *LOG_VARIANCE)], axis=-1)
+    moves = min(START, 2 * math.log(0.3 / self.small))  # drawn, hardly one of a hundred leaves its cell of 2 / small
+    log_variance = jnp.concatenate([jnp.full_like(at, moves), jnp.clip(log_variance, *LOG_VARIANCE)], axis=-1)
     return jnp.concatenate([at, mean], axis=-1), log_variance
 
   def expand(self, params, z):

@@ -53,7 +53,7 @@ def latent_set(latents: Count = 512, dim: Count = 8, width: Count = 512, heads: 
   (1, 5)
   """
   check_heads(width, heads, WHERE)
-  check_heads(width, cross_heads, WHERE)
+  check_heads(width, cross_heads, WHERE, "cross_heads")
   made = _LatentSet(latents, dim, width, heads, cross_heads, (encoder_layers, decoder_layers), factor,
                     fourier(levels, include_input=True), queries == "learned", remat, Policy(compute))
   return ShapeAutoencoder(made.init, made.encode, made.expand, made.query, (latents, dim))

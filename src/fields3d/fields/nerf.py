@@ -21,7 +21,7 @@ def nerf(encoding: Annotated[Encoding, From(ENCODINGS)], directions: Annotated[E
 
   The paper's point encoding is 10 octaves of sines beside the coordinates, the direction's 4. Ours work on the box
   [-1, 1]^3 with a factor pi, as the paper's equation 4; the authors' code has no pi and scenes up to +-4, which is one
-  octave and a third less at the fine end. Densities are per unit of the box.
+  octave and a third less at the fine end. Densities are per unit of the model frame.
 
   Args:
     encoding: of points in [-1, 1]^3; the coordinates themselves are added. directions: of unit directions, likewise.

@@ -1,10 +1,12 @@
 """What autoencoders do on planes of features: points gathered on three planes and squeezed, planes unfolded and looked up."""
 
 import dataclasses
+from typing import Annotated
 
 import jax
 import jax.numpy as jnp
 
+from fields3d.core.config import Range
 from fields3d.core.errors import UsageFault
 from fields3d.core.numerics import Policy
 from fields3d.encodings.encoding import Encoding
@@ -15,6 +17,8 @@ from fields3d.networks.attention import dense
 from fields3d.networks.mlp import init_linear, mlp
 from fields3d.networks.network import Network
 from fields3d.networks.plane_blocks import convolve, doubled, init_convolution, init_residual, residual
+
+Doublings = Annotated[int, Range(ge=0, le=8)]
 
 
 @dataclasses.dataclass(frozen=True)

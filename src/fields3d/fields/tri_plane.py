@@ -3,16 +3,16 @@
 import jax
 import jax.numpy as jnp
 
-from fields3d.core.config import Count, Index
+from fields3d.core.config import Count
 from fields3d.core.numerics import Compute, Policy
 from fields3d.encodings.fourier import fourier
 from fields3d.fields.autoencoder import LOG_VARIANCE, ShapeAutoencoder, init_code
-from fields3d.fields.plane_stacks import halved, plane_stacks
+from fields3d.fields.plane_stacks import Doublings, halved, plane_stacks
 from fields3d.networks.attention import dense
 from fields3d.networks.mlp import init_linear
 
 
-def tri_plane(cells: Count = 64, halvings: Index = 2, doublings: Index = 3, dim: Count = 4, width: Count = 64,
+def tri_plane(cells: Count = 64, halvings: Doublings = 2, doublings: Doublings = 3, dim: Count = 4, width: Count = 64,
               features: Count = 32, layers: Count = 2, hidden: Count = 64, depth: Count = 3, levels: Count = 6,
               remat: bool = False, compute: Compute = "float32") -> ShapeAutoencoder:
   """Points -> features on three planes -> latent planes -> finer planes -> a small network at each asked point.

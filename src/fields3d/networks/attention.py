@@ -15,13 +15,13 @@ from fields3d.core.numerics import Policy
 from fields3d.networks.mlp import init_linear, linear
 
 
-def check_heads(width: int, heads: int, where: str) -> None:
+def check_heads(width: int, heads: int, where: str, setting: str = "heads") -> None:
   """Refuses a width that the heads do not divide.
 
   >>> check_heads(128, 4, "--config.task.autoencoder")
   """
   if width % heads:
-    raise UsageFault(f"{where}.heads", f"{heads} heads do not divide a width of {width}", "give a divisor of it")
+    raise UsageFault(f"{where}.{setting}", f"{heads} heads do not divide a width of {width}", "give a divisor of it")
 
 
 def dense(params: dict[str, jax.Array], x: Float[Array, "*b k"], policy: Policy) -> Float[Array, "*b m"]:

@@ -96,7 +96,8 @@ def mlp(width: Count = 256, depth: Count = 8, skip: Count | None = None, skip_na
   (5, 1)
   """
   if skip is not None and skip >= depth:
-    raise UsageFault("mlp.skip", f"{skip} is not a hidden layer of {depth}", f"give one from 1 to {depth - 1}, or none")
+    raise UsageFault("mlp.skip", f"{skip} is not a hidden layer of {depth}",
+                     f"give one from 1 to {depth - 1}, or None" if depth > 1 else "give None")
   policy, act = Policy(compute), ACTIVATIONS[activation]
 
   def init(key, fan_in, fan_out, code_dim=0):

@@ -82,7 +82,8 @@ def point_critic(widths: tuple[Count, ...] = (64, 128, 256, 256, 512), dense: tu
   def init(key, shape):
     check_rank("point_critic", shape, 2, "clouds of points")
     point_key, dense_key = jax.random.split(key)
-    return {"points": init_layers(point_key, (shape[-1], *widths)), "dense": init_layers(dense_key, (widths[-1], *dense, 1))}
+    wide = (shape[-1], *widths)
+    return {"points": init_layers(point_key, wide), "dense": init_layers(dense_key, (wide[-1], *dense, 1))}
 
   def apply(params, x):
     h = jnp.max(layers(params["points"], x, 0.2, last=True), axis=1)

@@ -46,4 +46,4 @@ def hierarchical(info: Annotated[Mapping[str, Any], Given()], coarse: Count = 64
     section, fine_weights = absorb(radiances[1], rays, t)
     return rendered(radiances[1], rays, t, section, fine_weights, ((s, weights), (s_fine, fine_weights)), (seen,))
 
-  return Renderer(dict, render, lambda density, extra, key, step: extra, levels=2)
+  return Renderer(dict, render, lambda density, extra, key, step: extra, levels=2, shades_all=True)

@@ -74,8 +74,10 @@ class Renderer:
     count; `key` None renders without randomness, and then completely: nothing is left out for lack of budget.
   refresh: (density, extra, key, step) -> extra; density: (x (n, 3)) -> (n,).
   levels: how many radiances `render` wants: proposals (or NeRF's coarse network) first, the field last.
+  shades_all: whether it asks all of them for colours, not the last alone.
   """
   init: Callable
   render: Callable
   refresh: Callable
   levels: int = 1
+  shades_all: bool = False

@@ -105,6 +105,8 @@ def adversarial_radiance(
   """
   if "camera" not in info:
     raise UsageFault("--config.data", "gives no pictures of shapes", 'use name="shape_views" with draws=dict(name="images")')
+  if patch is None and patch_scale != 1.0:
+    raise UsageFault("--config.task.patch_scale", "there are no patches", "set patch to their pixels a side, or leave it out")
   if patch is not None and patch > size:
     raise UsageFault("--config.task.patch", f"{patch} pixels are more than the picture's {size}", "lower it")
   if upsample and (patch or size % upsample.factor):

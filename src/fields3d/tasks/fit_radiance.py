@@ -47,7 +47,8 @@ def fit_radiance(field: Annotated[RadianceField, From(RADIANCE_FIELDS)], rendere
 
   Args:
     info: the dataset's facts.
-    renderer: how rays are sampled. proposals: the fields of the levels before the last, in order.
+    renderer: how rays are sampled. proposals: the fields of the levels before the last, in the order of
+      their names (a config does not keep the order in which they are written).
     curriculum: weights of the terms, numbers or schedules of the step: color; coarse (the colours of coarse levels);
       interlevel and distortion (mip-NeRF 360); eikonal (fields of distances, at the samples and at `eikonal_points` more
       anywhere in the box); curvature (fields of distances: by how much normals turn over `curvature_step` of the model
@@ -76,7 +77,7 @@ def fit_radiance(field: Annotated[RadianceField, From(RADIANCE_FIELDS)], rendere
   _check_blurs(schedules, renderer, interlevel_blur)
   _check(schedules, field, renderer, proposals, info, {"cameras": refine_cameras, "exposures": fit_exposure})
   sky = mlp(width=32, depth=1) if background == "learned" else None
-  fit = _FitRadiance(field, dict(proposals), renderer, info, schedules, loss, background, sky,
+  fit = _FitRadiance(field, dict(sorted(proposals.items())), renderer, info, schedules, loss, background, sky,
                      appearance_std, refine_cameras, fit_exposure, outside_mask == "background", contraction,
                      interlevel_blur, eikonal_points, curvature_points, curvature_step)
   return Task(fit.init, {"field": fit.loss}, fit.predict(), fit.refresh)
@@ -110,7 +111,12 @@ def _check(schedules: Mapping, field: RadianceField, renderer: Renderer, proposa
   if len(proposals) != renderer.levels - 1:
     raise UsageFault("--config.task.proposals", f"has {len(proposals)} fields, the renderer wants {renderer.levels - 1}",
                      "name one for each level of sampling but the last")
+  if field.color is None:
+    raise UsageFault("--config.task.field", "has no colour", "give another, as ngp; proposal is for levels before the last")
   for name, proposal in proposals.items():
+    if proposal.color is None and renderer.shades_all:
+      raise UsageFault(f"--config.task.proposals.{name}", "has no colour, which this renderer shows of every level",
+                       "give a field as --config.task.field")
     if proposal.appearance_dim not in (0, field.appearance_dim):
       raise UsageFault(f"--config.task.proposals.{name}.appearance_dim", f"is {proposal.appearance_dim}, the field's is "
                        f"{field.appearance_dim}", "give the field's, or 0")
