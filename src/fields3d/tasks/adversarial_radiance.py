@@ -60,7 +60,7 @@ class Seen(NamedTuple):
 def adversarial_radiance(
     field: Annotated[StyledField, From(STYLED_FIELDS)], discriminator: Annotated[Discriminator, From(DISCRIMINATORS)],
     info: Annotated[Mapping[str, Any], Given()], code_dim: Count = 64, mapping_depth: Count = 2, size: Count = 64,
-    patch: Count | None = None, patch_scale: Rate = 1.0, upsample: Annotated[Upsampler | None, From(UPSAMPLERS)] = None,
+    patch: Count | None = None, patch_scale: Rate | None = None, upsample: Annotated[Upsampler | None, From(UPSAMPLERS)] = None,
     extent: tuple[Positive, Positive, Positive] = (1.0, 1.0, 1.0), rays: Annotated[float, Range(gt=0, le=1)] = 1.0,
     samples: Count = 24, mirror: bool = False, game: Game = "non_saturating", penalty: Penalty = "r1",
     penalty_weight: NonNegative = 1.0, penalty_every: Count = 8, penalty_rows: Count | None = None,
@@ -78,7 +78,7 @@ def adversarial_radiance(
     code_dim: of z and w. mapping_depth: layers between them.
     size: pixels a side of a picture, in training and predictions.
     patch: pixels a side of the square patches that are compared; None for whole pictures. patch_scale: their least side as
-      a share of the picture's, a schedule; a patch's own is uniform from there to 1 (GRAF; progressive where it falls).
+      a share of the picture's, a schedule (None: 1); a patch's own is uniform from there to 1 (GRAF; progressive where it falls).
     upsample: a network behind the rendering (EG3D): whole pictures of colours and features are rendered at the size over its
       factor, and it makes the picture. The discriminator sees that picture and the rendered one, enlarged, side by side, so
       that views of a shape stay of one shape. Depth, opacity, meshes and `render_code` are the field's alone.
@@ -105,15 +105,16 @@ def adversarial_radiance(
   """
   if "camera" not in info:
     raise UsageFault("--config.data", "gives no pictures of shapes", 'use name="shape_views" with draws=dict(name="images")')
-  if patch is None and patch_scale != 1.0:
+  if patch is None and patch_scale is not None:
     raise UsageFault("--config.task.patch_scale", "there are no patches", "set patch to their pixels a side, or leave it out")
   if patch is not None and patch > size:
     raise UsageFault("--config.task.patch", f"{patch} pixels are more than the picture's {size}", "lower it")
   if upsample and (patch or size % upsample.factor):
     what = "has patches, which are not upsampled" if patch else f"is not divided by {upsample.factor}"
     raise UsageFault(f"--config.task.{'patch' if patch else 'size'}", what, "set it to None" if patch else "give a multiple")
+  scale = None if patch is None else as_schedule(1.0 if patch_scale is None else patch_scale)
   made = _Adversarial(field, discriminator, info["camera"]["half_view"], code_dim, mapping_depth, size, patch or size,
-                      as_schedule(patch_scale) if patch else None, upsample, np.asarray(extent, np.float32), rays, samples, mirror,
+                      scale, upsample, np.asarray(extent, np.float32), rays, samples, mirror,
                       game, penalty, penalty_weight, penalty_every, penalty_rows,
                       consistency_weight, consistency_shift, density_weight, density_every, density_step, density_points,
                       as_schedule(blur), alpha, condition == "pose", level)
