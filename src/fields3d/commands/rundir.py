@@ -18,7 +18,11 @@ Overrides = Sequence[tuple[str, str]]
 
 @dataclasses.dataclass(frozen=True)
 class Run:
-  """A run's config, data, task and restored state, with its predict functions bound and jitted."""
+  """A run's config, data, task and restored state, with its predict functions bound and jitted.
+
+  Networks predict in float32 whatever they were trained in (`Policy`): rounded to bfloat16, a distance is a staircase, and its
+  surface is terraced. An override of a section's `compute` holds.
+  """
   workdir: pathlib.Path
   config: dict
   dataset: Dataset
@@ -60,7 +64,7 @@ def with_surfaces(run: Run, workdir: str | pathlib.Path) -> Run:
   config = read_run_config(pathlib.Path(workdir))["config"]
   if not {"encode", "sdf"} <= set(build_task(config, run.dataset).predict):
     raise UsageFault("--surfaces", f"{workdir} makes no surfaces of clouds", "give a run of experiments/classic/point_surfaces.py")
-  maker = next(_opened(pathlib.Path(workdir), config, run.dataset, [None])).predict
+  maker = next(_opened(pathlib.Path(workdir), config, _in_float32(config), run.dataset, [None])).predict
   encode, distance = maker["encode"], maker["sdf"]
   last = [None, None]  # a code and its surface's: one shape is asked for many times
 
@@ -77,12 +81,19 @@ def open_steps(workdir: str | pathlib.Path, wanted: Sequence[int | None], overri
   """Yields the run at each of several steps: the same data and task, and programs compiled once. See `open_run`."""
   workdir = pathlib.Path(workdir)
   config = read_run_config(workdir)["config"]
-  config = apply_overrides(config, overrides) if overrides else config
-  yield from _opened(workdir, config, build_dataset(config), wanted)
+  exact = _in_float32(config)
+  config, exact = (apply_overrides(c, overrides) if overrides else c for c in (config, exact))
+  yield from _opened(workdir, config, exact, build_dataset(config), wanted)
 
 
-def _opened(workdir: pathlib.Path, config: dict, dataset: Dataset, wanted: Sequence[int | None]) -> Iterator[Run]:
-  task = build_task(config, dataset)
+def _in_float32(config: dict) -> dict:
+  """The config with every network's `compute` as float32."""
+  return {name: _in_float32(value) if isinstance(value, dict) else "float32" if name == "compute" else value
+          for name, value in config.items()}
+
+
+def _opened(workdir: pathlib.Path, config: dict, exact: dict, dataset: Dataset, wanted: Sequence[int | None]) -> Iterator[Run]:
+  task, predicting = build_task(config, dataset), build_task(exact, dataset)
   optimisers = build_optimisers(config)
   place = jax.sharding.SingleDeviceSharding(jax.devices()[0])
   shapes = jax.eval_shape(lambda key: init_state(task, optimisers, key), jax.random.key(0))
@@ -94,4 +105,4 @@ def _opened(workdir: pathlib.Path, config: dict, dataset: Dataset, wanted: Seque
       raise MissingInput(workdir / "checkpoints", "holds no finished checkpoint",
                          "let the train command reach its first")
     step, tree = found
-    yield Run(workdir, config, dataset, task, tree["state"], step, bind(task, tree["state"]))
+    yield Run(workdir, config, dataset, task, tree["state"], step, bind(predicting, tree["state"]))

@@ -18,8 +18,8 @@ class Policy:
 
   compute: of the two factors of a matmul. "float32" is float32 on every device, where accelerators would otherwise
     round silently; "tensorfloat32" lets them round to 10 bits of mantissa (three bfloat16 passes on a TPU);
-    "bfloat16" rounds to 7 bits, coordinates on their way in too, and halves the memory of saved activations: a distance
-    is a staircase then, also in predictions, and normals of a surface are some degrees off. On a CPU the first two are the same.
+    "bfloat16" rounds to 7 bits, coordinates on their way in too, and halves the memory of saved activations; a distance
+    is a staircase then, wherefore commands predict in float32 (`commands.rundir`). On a CPU the first two are the same.
   """
   compute: Compute = "float32"
 
