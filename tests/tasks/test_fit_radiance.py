@@ -10,6 +10,7 @@ from fields3d.core.errors import UsageFault
 from fields3d.core.task import State, bind
 from fields3d.core.types import Rays
 from fields3d.data import DATASETS
+from fields3d.fields import RADIANCE_FIELDS
 from fields3d.fields.field import RadianceField
 from fields3d.fields.neus import crossing_depth
 from fields3d.rendering import RENDERERS as RENDERER_TABLE
@@ -169,6 +170,33 @@ def test_moving_and_exposing_by_nothing_changes_nothing(dataset):
 def test_settings_that_do_not_fit_are_refused(dataset, settings, words):
   with pytest.raises(UsageFault, match=words):
     task_of(dataset, **settings)
+
+
+@pytest.mark.parametrize("field", [dict(NGP, encoding=dict(GRID, antialias=True, finest=64)),
+                                   dict(NEUS, encoding=dict(name="integrated_fourier", levels=8)),
+                                   dict(name="volsdf", encoding=dict(name="integrated_fourier", levels=8), directions=SH, width=8),
+                                   dict(name="nerf", encoding=dict(name="integrated_fourier", levels=8), directions=SH, width=8, depth=2,
+                                        skip=None, density_activation="softplus")], ids=["ngp", "neus", "volsdf", "nerf"])
+def test_points_are_asked_for_as_the_narrowest_cone_through_them_was(dataset, field):
+  """Finer octaves and levels than any pixel's cone are not trained: asked for at points they would be noise on the surface."""
+  task = task_of(dataset, field=field)
+  params, extra = task.init(jax.random.key(0))
+  params = jax.tree.map(lambda a: a + 0.3 * jax.random.normal(jax.random.key(1), a.shape), params)
+  views = dataset.views("train")
+  x = np.random.default_rng(0).uniform(-0.9, 0.9, (50, 3)).astype(np.float32)
+  cones = []
+  for view in views:
+    (width, height), focal = view.camera.size, np.asarray(view.camera.intrinsics[:2])
+    assert view.camera.pose.shape[-1] == 4 and width == height
+    cones.append(np.linalg.norm(x - view.camera.pose[:3, 3], axis=-1) / np.sqrt(np.pi * focal.prod()))
+  alone = build(RADIANCE_FIELDS, field, "task.field")
+  half = dataset.info["bounds"][1][0]
+  name = "density" if alone.sdf is None else "sdf"
+  of = lambda radius: np.asarray(getattr(alone, name)(params["field"]["field"], jnp.asarray(x) / half, None, radius))
+  want, points = of(jnp.asarray(np.min(cones, 0) / half, jnp.float32)), of(None)
+  got = np.asarray(task.predict[name](params, extra, jnp.asarray(x), None)) / (1 if name == "density" else half)
+  np.testing.assert_allclose(got, want, rtol=2e-3, atol=2e-4)
+  assert np.abs(points - want).max() > 0.02
 
 
 def test_proposals_have_a_colour_where_the_renderer_shows_them(dataset):

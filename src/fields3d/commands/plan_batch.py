@@ -56,6 +56,7 @@ def _rays(data: Mapping, count: int | None, facts: Mapping) -> tuple[dict[str, A
   info = {"num_views": count, "near": facts.get("near", 0.2), "far": facts.get("far", 1e3), "ndc": None,
           "unbounded": facts.get("unbounded", False), "bounds": ((-half,) * 3, (half,) * 3), "opaque": facts.get("opaque", False),
           "background": "none", "protocol": {}, "num_shapes": 1}
+  info |= {"eyes": [[0.0] * 3] * count, "radii": [0.0] * count} if count else {}
   return info, spec | ({"depth": _array(rows)} if facts.get("depth") else {})
 
 

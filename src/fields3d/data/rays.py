@@ -51,7 +51,7 @@ def scene_dataset(scene: Scene, settings: PixelDraws, shapes: Callable[[str], Se
   if len(scene.warnings) > _TOLD:
     log.warning("%s: %d more warnings, see fields3d inspect cameras", scene.name, len(scene.warnings) - _TOLD)
   shapes = shapes or (lambda split: ())
-  return Dataset(scene_facts(scene), source.batch, shapes, lambda split: scene.views.get(split, ()))
+  return Dataset(scene_facts(scene) | source.footprints(), source.batch, shapes, lambda split: scene.views.get(split, ()))
 
 
 def scene_facts(scene: Scene) -> dict[str, Any]:
@@ -69,7 +69,7 @@ class _Pixels:
   """All training pixels, drawn from by position."""
 
   def __init__(self, scene: Scene, settings: PixelDraws):
-    self.views, self.settings = list(scene.views["train"]), settings
+    self.views, self.settings, self.in_ndc = list(scene.views["train"]), settings, scene.ndc
     self.rig = CameraRig([view.camera for view in self.views], scene_facts(scene))
     self.axes = -np.array([view.camera.pose[:, 2] for view in self.views])
     self.widths = np.array([view.camera.size[0] for view in self.views])
@@ -101,6 +101,15 @@ class _Pixels:
     if any(view.depth for view in self.views):
       out["depth"] = laid_out(_depth, np.dtype(np.float32))
     return out
+
+  def footprints(self) -> dict[str, list]:
+    """"eyes" (v, 3) and "radii" (v,), of the cone of a ray through the middle, a length from the eye; of no scene in NDC."""
+    middles = np.array([view.camera.size for view in self.views]) / 2
+    shot = self.rig.rays(np.arange(len(self.views)), middles)
+    seen = (shot.far > shot.near) & np.isfinite(shot.radii)
+    if self.in_ndc or not seen.any():
+      return {}
+    return {"eyes": shot.origins[seen].tolist(), "radii": (shot.radii[seen] / self.settings.supersample).tolist()}
 
   def batch(self, position: int, shard: int = 0, num_shards: int = 1) -> Mapping[str, np.ndarray]:
     num, side = self.settings.pixels, self.settings.supersample

@@ -35,8 +35,7 @@ def integrated_fourier(levels: Octaves = 16) -> Encoding:
   """The expectation of `fourier` over a Gaussian around each point, as wide as the cone: octaves finer than it vanish.
 
   The Gaussian is isotropic with the second moment of a disc of the given radius, (radius / 2)^2 along each axis.
-  Without a radius the encoding is `fourier`: so are distances and densities asked for at points, as an extraction's, whose
-  finest octaves are untrained where no cone was narrow enough to see them.
+  Without a radius the encoding is `fourier`.
 
   Source: mip-NeRF (Barron et al. 2021), equations 9 to 14, with the cone's perpendicular variance along its axis too.
 

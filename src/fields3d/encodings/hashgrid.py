@@ -75,8 +75,7 @@ def hashgrid(levels: Annotated[int, Range(ge=1, le=64)] = 12, features: Annotate
     coarsest, finest: cells per axis of the first and the last level.
     init_scale: the table starts uniform in [-init_scale, init_scale].
     frozen: the levels, counted from 0, whose tables get no gradient.
-    antialias: where `apply` is given a radius, as by rays and not by points, levels whose cells are finer than the cone are
-      scaled down.
+    antialias: where `apply` is given a radius, levels whose cells are finer than the cone are scaled down.
     unroll: levels in one turn of the loop. 1 compiles fast and takes least memory, on accelerators the right choice;
       on a CPU, which runs the independent levels side by side, `levels` is fastest.
 

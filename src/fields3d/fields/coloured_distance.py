@@ -17,7 +17,7 @@ class ColouredDistance:
   """A distance network and a colour network.
 
   init: (key) -> params.
-  sdf: (params, x (*b, 3), level) -> (*b,).
+  sdf: (params, x (*b, 3), level, radius (*b,) or None) -> (*b,).
   at: (params, x (*b, 3), level, radius (*b,)) -> (sdf (*b,), gradient (*b, 3), features (*b, f)); features are those of the
     distance network, the unit normal and the point, as the colour wants them.
   color: (params, features (*b, f), d (*b, 3), appearance (*b, a) or None) -> (*b, 3) in [0, 1].
@@ -53,8 +53,8 @@ def coloured_distance(encoding: Encoding, directions: Encoding, width: int, dept
     inputs = jnp.concatenate([x, encoding.apply(params["encoding"], x, level, radius)], axis=-1)
     return distance_net.apply(params["distance"], inputs)
 
-  def sdf(params, x, level):
-    return hidden(params, x.reshape(-1, 3), level)[:, 0].reshape(x.shape[:-1])
+  def sdf(params, x, level, radius=None):
+    return hidden(params, x.reshape(-1, 3), level, None if radius is None else radius.reshape(-1))[:, 0].reshape(x.shape[:-1])
 
   def at(params, x, level, radius):
     flat = x.reshape(-1, 3)

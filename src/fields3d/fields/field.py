@@ -32,8 +32,8 @@ class RadianceField:
     cone radii, and what `color` needs. All of it as it lies in the box, but dt, which is a length of the model frame for
     fields of densities.
   color: (params, features (*b, f), d (*b, 3), appearance (*b, a) or None) -> (*b, 3) in [0, 1].
-  density: (params, x (*b, 3), level) -> (*b,), per unit of dt (fields of distances: seen head-on).
-  sdf: (params, x (*b, 3), level) -> (*b,), of fields that have one, else None.
+  density: (params, x (*b, 3), level, radius (*b,) or None) -> (*b,), per unit of dt (fields of distances: seen head-on).
+  sdf: (params, x (*b, 3), level, radius (*b,) or None) -> (*b,), of fields that have one, else None.
   appearance_dim: width of the appearance code that `color` takes.
   """
   init: Callable

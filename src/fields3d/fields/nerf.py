@@ -66,7 +66,7 @@ def nerf(encoding: Annotated[Encoding, From(ENCODINGS)], directions: Annotated[E
     parts += [] if appearance is None else [appearance.reshape(-1, appearance_dim)]
     return jax.nn.sigmoid(color_net.apply(params["color"], jnp.concatenate(parts, axis=-1))).reshape(d.shape)
 
-  def density(params, x, level):
-    return sigma(params, hidden(params, x, None, level), x.shape[:-1])
+  def density(params, x, level, radius=None):
+    return sigma(params, hidden(params, x, radius, level), x.shape[:-1])
 
   return RadianceField(init, section, color, density, None, appearance_dim)

@@ -47,9 +47,9 @@ def neus(encoding: Annotated[Encoding, From(ENCODINGS)], directions: Annotated[E
     tau = crossing_depth(sdf, jnp.sum(gradient * d, axis=-1), dt, jnp.exp(10 * params["sharpness"]))
     return tau, seen, sdf, gradient
 
-  def density(params, x, level):
+  def density(params, x, level, radius=None):
     s = jnp.exp(10 * params["sharpness"])
-    return s * jax.nn.sigmoid(-s * model.sdf(params, x, level))
+    return s * jax.nn.sigmoid(-s * model.sdf(params, x, level, radius))
 
   return RadianceField(init, section, model.color, density, model.sdf, appearance_dim)
 

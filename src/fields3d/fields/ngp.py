@@ -60,7 +60,7 @@ def ngp(encoding: Annotated[Encoding, From(ENCODINGS)], directions: Annotated[En
     logits = color_net.apply(params["color"], inputs.reshape(-1, inputs.shape[-1]))
     return jax.nn.sigmoid(logits).reshape(*d.shape[:-1], 3)
 
-  def density(params, x, level):
-    return truncated_exp(hidden(params, x, None, level)[..., 0] + density_bias)
+  def density(params, x, level, radius=None):
+    return truncated_exp(hidden(params, x, radius, level)[..., 0] + density_bias)
 
   return RadianceField(init, section, color, density, None, appearance_dim)

@@ -44,7 +44,7 @@ def proposal_density(encoding: Annotated[Encoding, From(ENCODINGS)], width: Coun
     tau = values(params, x, radius, level) * dt
     return tau, tau[..., None][..., :0], None, None
 
-  def density(params, x, level):
-    return values(params, x, None, level)
+  def density(params, x, level, radius=None):
+    return values(params, x, radius, level)
 
   return RadianceField(init, section, None, density)

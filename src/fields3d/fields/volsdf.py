@@ -45,8 +45,8 @@ def volsdf(encoding: Annotated[Encoding, From(ENCODINGS)], directions: Annotated
     sdf, gradient, seen = model.at(params, x, level, radius)
     return laplace_density(sdf, jnp.abs(params["beta"]) + LEAST_BETA) * dt, seen, sdf, gradient
 
-  def density(params, x, level):
-    return laplace_density(model.sdf(params, x, level), jnp.abs(params["beta"]) + LEAST_BETA)
+  def density(params, x, level, radius=None):
+    return laplace_density(model.sdf(params, x, level, radius), jnp.abs(params["beta"]) + LEAST_BETA)
 
   return RadianceField(init, section, model.color, density, model.sdf, appearance_dim)
 

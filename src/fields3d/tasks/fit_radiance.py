@@ -278,6 +278,18 @@ class _FitRadiance:
     half = self.info["bounds"][1][0]
     return x / half, jnp.full(x.shape[:-1], 1 / half)
 
+  def _footprint(self, x):
+    """The radius of the narrowest pixel's cone that trained the field at points of the model frame, as far as is known.
+
+    Without it a point is asked for, and encodings that know cones answer with details that none was narrow enough to train.
+    """
+    if "eyes" not in self.info:
+      return jnp.zeros(x.shape[:-1])
+    ones = (1,) * (x.ndim - 1)
+    eyes = jnp.asarray(self.info["eyes"], jnp.float32).reshape(*ones, -1, 3)
+    radii = jnp.asarray(self.info["radii"], jnp.float32).reshape(*ones, -1)
+    return jnp.min(radii * norm(jax.lax.stop_gradient(x)[..., None, :] - eyes), axis=-1)
+
   def _radiances(self, own, extra) -> list[Radiance]:
     """The fields of all levels, bound to parameters, in the model frame."""
     level = extra.get("level")
@@ -321,18 +333,18 @@ class _FitRadiance:
   def _density(self, params, extra, x, z):
     del z
     place, scale = self._place(x)
-    density = self.field.density(params["field"]["field"], place, extra.get("level"))
+    density = self.field.density(params["field"]["field"], place, extra.get("level"), self._footprint(x) * scale)
     return density if self.field.sdf is None else density * scale
 
   def _sdf(self, params, extra, x, z):
     del z
     place, scale = self._place(x)
-    return self.field.sdf(params["field"]["field"], place, extra.get("level")) / scale
+    return self.field.sdf(params["field"]["field"], place, extra.get("level"), self._footprint(x) * scale) / scale
 
   def _radiance(self, params, extra, x, d):
     radiance = self._radiances(params["field"], extra)[-1]
     n = x.shape[:-1]
-    return radiance.shade(radiance.section(x, d, jnp.ones(n), jnp.zeros(n)), d, jnp.full(n, -1))
+    return radiance.shade(radiance.section(x, d, jnp.ones(n), self._footprint(x)), d, jnp.full(n, -1))
 
   def _code(self, params, extra, index):
     """A radiance field has no code."""
