@@ -130,9 +130,10 @@ def _print(rows: list[dict], out: pathlib.Path, step: int) -> None:
     most = max(row["slope"] for row in steep)
     print(f"{len(steep)} of {len(rows)} fields are somewhere steeper than --lipschitz {steep[0]['lipschitz']:g}: "
           f"specks of a few cells may be missing; --lipschitz {most:.2g} or --method dense finds them")
+  named = lambda some: some[0]["file"] + (f" and {len(some) - 1} more" if some[1:] else "")
   if coarse := [row for row in rows if row.get("texels") is not None and 2 * row["texels"] < row["faces"]]:
-    print(f"{coarse[0]['file']}{f' and {len(coarse) - 1} more' if coarse[1:] else ''}: {coarse[0]['texels']:,} texels on "
+    print(f"{named(coarse)}: {coarse[0]['texels']:,} texels on "
           f"{coarse[0]['faces']:,} faces show less than colours of vertices; raise --texture, lower --faces, or leave --texture out")
-  if open_ := [row["file"] for row in rows if row["file"] and not row["watertight"]]:
-    print(f"{open_[0]}{f' and {len(open_) - 1} more' if open_[1:] else ''}: simplified, some edge has not two faces; "
+  if open_ := [row for row in rows if row["file"] and not row["watertight"]]:
+    print(f"{named(open_)}: simplified, some edge has not two faces; "
           "a larger --faces, or none, keeps it watertight")

@@ -93,7 +93,8 @@ def _in_float32(config: dict) -> dict:
 
 
 def _opened(workdir: pathlib.Path, config: dict, exact: dict, dataset: Dataset, wanted: Sequence[int | None]) -> Iterator[Run]:
-  task, predicting = build_task(config, dataset), build_task(exact, dataset)
+  task = build_task(config, dataset)
+  predicting = task if exact == config else build_task(exact, dataset)
   optimisers = build_optimisers(config)
   place = jax.sharding.SingleDeviceSharding(jax.devices()[0])
   shapes = jax.eval_shape(lambda key: init_state(task, optimisers, key), jax.random.key(0))

@@ -51,7 +51,7 @@ def scene_dataset(scene: Scene, settings: PixelDraws, shapes: Callable[[str], Se
   if len(scene.warnings) > _TOLD:
     log.warning("%s: %d more warnings, see fields3d inspect cameras", scene.name, len(scene.warnings) - _TOLD)
   shapes = shapes or (lambda split: ())
-  return Dataset(scene_facts(scene) | source.footprints(), source.batch, shapes, lambda split: scene.views.get(split, ()))
+  return Dataset(scene_facts(scene) | ({} if scene.ndc else source.footprints()), source.batch, shapes, lambda split: scene.views.get(split, ()))
 
 
 def scene_facts(scene: Scene) -> dict[str, Any]:
@@ -69,7 +69,7 @@ class _Pixels:
   """All training pixels, drawn from by position."""
 
   def __init__(self, scene: Scene, settings: PixelDraws):
-    self.views, self.settings, self.in_ndc = list(scene.views["train"]), settings, scene.ndc
+    self.views, self.settings = list(scene.views["train"]), settings
     self.rig = CameraRig([view.camera for view in self.views], scene_facts(scene))
     self.axes = -np.array([view.camera.pose[:, 2] for view in self.views])
     self.widths = np.array([view.camera.size[0] for view in self.views])
@@ -103,11 +103,11 @@ class _Pixels:
     return out
 
   def footprints(self) -> dict[str, list]:
-    """"eyes" (v, 3) and "radii" (v,), of the cone of a ray through the middle, a length from the eye; of no scene in NDC."""
+    """"eyes" (v, 3) and "radii" (v,), of the cone of a ray through the middle, a length from the eye."""
     middles = np.array([view.camera.size for view in self.views]) / 2
     shot = self.rig.rays(np.arange(len(self.views)), middles)
     seen = (shot.far > shot.near) & np.isfinite(shot.radii)
-    if self.in_ndc or not seen.any():
+    if not seen.any():
       return {}
     return {"eyes": shot.origins[seen].tolist(), "radii": (shot.radii[seen] / self.settings.supersample).tolist()}
 

@@ -1,20 +1,21 @@
 """A field on three planes that a small convolutional network makes from the code: a tri-plane for each shape."""
 
-from typing import Annotated, Literal
+from typing import Literal
 
 import jax
 import jax.numpy as jnp
 
-from fields3d.core.config import Count, Index, Range
+from fields3d.core.config import Count, Index
 from fields3d.core.numerics import Compute
 from fields3d.encodings.plane_lookup import lookup_planes
 from fields3d.fields.field import NeuralField
+from fields3d.fields.plane_stacks import Doublings
 from fields3d.networks.mlp import Activation, mlp
 from fields3d.networks.plane_generator import plane_generator
 
 
 def generated_planes(code_dim: Index = 64, features: Count = 16, coarsest: Count = 8,
-                     doublings: Annotated[int, Range(ge=0, le=8)] = 2, generator_width: Count = 48, width: Count = 64,
+                     doublings: Doublings = 2, generator_width: Count = 48, width: Count = 64,
                      depth: Count = 2, activation: Activation = "relu", channels: Literal[1, 4] = 1,
                      compute: Compute = "float32") -> NeuralField:
   """code -> three planes of features -> their sum at a point -> a small network -> values.

@@ -12,6 +12,7 @@ from fields3d.core.errors import BadData
 from fields3d.core.numerics import distinct
 from fields3d.core.types import Frame, Mesh, PointCloud
 from fields3d.geometry import topology
+from fields3d.geometry.faces import face_areas, face_cross, face_normals
 from fields3d.geometry.self_intersection import crossing_faces
 
 MANY_COMPONENTS = 100
@@ -65,30 +66,6 @@ class MeshReport:
     if not self.consistently_oriented:
       found.append((1, "mesh of mixed orientation"))
     return [f"{count} {what}" for count, what in found if count]
-
-
-def face_cross(mesh: Mesh) -> np.ndarray:
-  """(f, 3): twice the area vector of each face."""
-  a, b, c = (mesh.vertices[mesh.faces[:, i]] for i in range(3))
-  with np.errstate(over="ignore", invalid="ignore"):
-    return np.cross(b - a, c - a)
-
-
-def face_areas(mesh: Mesh) -> np.ndarray:
-  """(f,) areas.
-
-  >>> face_areas(Mesh(np.array([[0., 0, 0], [2, 0, 0], [0, 3, 0]]), np.array([[0, 1, 2]]))).tolist()
-  [3.0]
-  """
-  with np.errstate(over="ignore"):
-    return np.linalg.norm(face_cross(mesh), axis=1) / 2
-
-
-def face_normals(mesh: Mesh) -> np.ndarray:
-  """(f, 3) outward unit normals; zero for faces without area."""
-  cross = face_cross(mesh)
-  length = np.linalg.norm(cross, axis=1, keepdims=True)
-  return np.divide(cross, length, out=np.zeros_like(cross), where=length > 0)
 
 
 def signed_volume(mesh: Mesh) -> float:

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from fields3d.core.types import Mesh
+from fields3d.geometry.faces import face_normals
 from fields3d.geometry.topology import weld
 
 _CHUNK = 2**19  # pairs of boxes or faces looked at together: bounds the memory
@@ -27,13 +28,13 @@ def crossing_faces(mesh: Mesh) -> np.ndarray:
   """
   crossing = np.zeros(len(mesh.faces), bool)
   _, group = weld(mesh.vertices)
-  welded, x = group[mesh.faces], mesh.vertices[mesh.faces]
+  welded, x, normals = group[mesh.faces], mesh.vertices[mesh.faces], face_normals(mesh)
   seen = 0
   for a, b in _meeting_boxes(x.min(1), x.max(1)):
     seen += len(a)
     shared = (welded[a][:, :, None] == welded[b][:, None, :]).sum((1, 2))
     a, b = a[shared < 2], b[shared < 2]
-    hit = _cross(x[a], x[b])
+    hit = _cross(x[a], x[b], normals[a], normals[b])
     crossing[a[hit]] = crossing[b[hit]] = True
     if seen > MOST_PAIRS:
       break
@@ -79,12 +80,15 @@ def _morton(x: np.ndarray) -> np.ndarray:
   return code
 
 
-def _cross(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-  """(n,) whether triangles a[i] and b[i] (n, 3, 3) each have corners on both sides of the other's plane, and meet there."""
+def _cross(a: np.ndarray, b: np.ndarray, normal_a: np.ndarray, normal_b: np.ndarray) -> np.ndarray:
+  """(n,) whether triangles a[i] and b[i] (n, 3, 3) each have corners on both sides of the other's plane, and meet there.
+
+  Args:
+    normal_a, normal_b: (n, 3) unit normals, 0 of triangles without area.
+  """
   origin = a[:, :1]
   a, b = a - origin, b - origin
   size = np.maximum(np.abs(a).max((1, 2)), np.abs(b).max((1, 2)))
-  normal_a, normal_b = _normals(a), _normals(b)
   above_a, above_b = _heights(a, b, normal_b, size), _heights(b, a, normal_a, size)
   both = [(above.min(1) < 0) & (above.max(1) > 0) for above in (above_a, above_b)]
   maybe = np.flatnonzero(both[0] & both[1])
@@ -94,13 +98,6 @@ def _cross(a: np.ndarray, b: np.ndarray) -> np.ndarray:
   hit = np.zeros(len(a), bool)
   hit[maybe] = np.minimum(high, top) - np.maximum(low, bottom) > _SHORT * size[maybe]
   return hit
-
-
-def _normals(x: np.ndarray) -> np.ndarray:
-  """Unit normals (n, 3) of triangles (n, 3, 3); 0 of those without area."""
-  normal = np.cross(x[:, 1] - x[:, 0], x[:, 2] - x[:, 0])
-  length = np.linalg.norm(normal, axis=1, keepdims=True)
-  return np.divide(normal, length, out=np.zeros_like(normal), where=length > 0)
 
 
 def _heights(x: np.ndarray, other: np.ndarray, normal: np.ndarray, size: np.ndarray) -> np.ndarray:
