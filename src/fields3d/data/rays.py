@@ -51,7 +51,8 @@ def scene_dataset(scene: Scene, settings: PixelDraws, shapes: Callable[[str], Se
   if len(scene.warnings) > _TOLD:
     log.warning("%s: %d more warnings, see fields3d inspect cameras", scene.name, len(scene.warnings) - _TOLD)
   shapes = shapes or (lambda split: ())
-  return Dataset(scene_facts(scene) | ({} if scene.ndc else source.footprints()), source.batch, shapes, lambda split: scene.views.get(split, ()))
+  facts = scene_facts(scene) | ({} if scene.ndc else source.footprints())
+  return Dataset(facts, source.batch, shapes, lambda split: scene.views.get(split, ()))
 
 
 def scene_facts(scene: Scene) -> dict[str, Any]:
